@@ -31,21 +31,28 @@ class Mcp(Section):
     """The MCP endpoint."""
 
     enabled: bool = Field(default=False, description="Enable the MCP server endpoint.")
-    base_path: str = Field(default="/mcp", description="URL path of the endpoint; everything under it moves with it."
+    base_path: str = Field(
+        default="/mcp", description="URL path of the endpoint; everything under it moves with it."
     )
-    session_timeout: Seconds = Field(default=3600.0,
+    session_timeout: Seconds = Field(
+        default=3600.0,
         description="Idle time after which a client's session ends. The endpoint is stateless "
         "so far and issues no sessions; the key is read and checked.",
     )
-    max_message_size: Annotated[int, Field(ge=1024)] = Field(default=10485760, description="Maximum request size in bytes; larger ones get 413."
+    max_message_size: Annotated[int, Field(ge=1024)] = Field(
+        default=10485760, description="Maximum request size in bytes; larger ones get 413."
     )
-    rate_limit_per_min: Positive = Field(default=100, description="Requests a minute per key. A key's own `--rate-limit` wins."
+    rate_limit_per_min: Positive = Field(
+        default=100, description="Requests a minute per key. A key's own `--rate-limit` wins."
     )
-    allowed_tools: tuple[str, ...] = Field(default=(), description="Tools to offer, as names or globs (`*_record`). Empty = all tools."
+    allowed_tools: tuple[str, ...] = Field(
+        default=(), description="Tools to offer, as names or globs (`*_record`). Empty = all tools."
     )
-    allowed_resources: tuple[str, ...] = Field(default=(), description="Resources to offer, as URIs or globs. Empty = all resources."
+    allowed_resources: tuple[str, ...] = Field(
+        default=(), description="Resources to offer, as URIs or globs. Empty = all resources."
     )
-    page_size: Positive = Field(default=200, description="Entries in one page of tools/list and resources/list."
+    page_size: Positive = Field(
+        default=200, description="Entries in one page of tools/list and resources/list."
     )
 
     @field_validator("base_path")
@@ -61,92 +68,126 @@ class Mcp(Section):
 class Server(Section):
     """The listener."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on. 0.0.0.0 is every interface.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8080, description="Port to listen on.")
-    allowed_hosts: tuple[str, ...] = Field(default=("localhost", "127.0.0.1", "[::1]"),
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on. 0.0.0.0 is every interface."
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="Port to listen on."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=("localhost", "127.0.0.1", "[::1]"),
         description="Host headers answered; others get 403 (DNS rebinding). `*` answers any.",
     )
-    allowed_origins: tuple[str, ...] = Field(default=(), description="Origins of web pages that may call; others get 403."
+    allowed_origins: tuple[str, ...] = Field(
+        default=(), description="Origins of web pages that may call; others get 403."
     )
-    trusted_proxies: tuple[Network, ...] = Field(default=(), description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(), description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
-    request_timeout: Seconds = Field(default=30.0, description="Deadline of one request; what runs longer is cancelled."
+    request_timeout: Seconds = Field(
+        default=30.0, description="Deadline of one request; what runs longer is cancelled."
     )
-    drain_timeout: Seconds = Field(default=30.0, description="How long SIGTERM waits for requests in flight."
+    drain_timeout: Seconds = Field(
+        default=30.0, description="How long SIGTERM waits for requests in flight."
     )
     keep_alive: Seconds = Field(default=30.0, description="Idle time of a kept connection.")
-    header_timeout: Seconds = Field(default=5.0, description="Time a client has to send its headers; slow ones are cut off."
+    header_timeout: Seconds = Field(
+        default=5.0, description="Time a client has to send its headers; slow ones are cut off."
     )
-    max_header_bytes: Positive = Field(default=16384, description="Size limit of all headers together.")
+    max_header_bytes: Positive = Field(
+        default=16384, description="Size limit of all headers together."
+    )
     max_headers: Positive = Field(default=100, description="Number of headers allowed.")
-    max_connections_per_ip: Positive = Field(default=256, description="Open connections per client address; more get 503."
+    max_connections_per_ip: Positive = Field(
+        default=256, description="Open connections per client address; more get 503."
     )
 
 
 class Embedded(Section):
     """The Postgres that Fluxbase runs itself when `database.url` is unset."""
 
-    data_dir: Path = Field(default=Path(".fluxbase/pgdata"),
+    data_dir: Path = Field(
+        default=Path(".fluxbase/pgdata"),
         description="Where its data lives. Relative to the configuration file.",
     )
-    bin_dir: Path | None = Field(default=None, description="Postgres programs to use instead of the bundled ones."
+    bin_dir: Path | None = Field(
+        default=None, description="Postgres programs to use instead of the bundled ones."
     )
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=0, description="Loopback port. 0 picks a free one and keeps it."
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=0, description="Loopback port. 0 picks a free one and keeps it."
     )
-    settings: dict[str, str] = Field(default= default_factory=dict, description="Further postgresql.conf settings, as texts."
+    settings: dict[str, str] = Field(
+        default_factory=dict, description="Further postgresql.conf settings, as texts."
     )
 
 
 class Database(Section):
     """Postgres."""
 
-    url: SecretStr | None = Field(default=None,
+    url: SecretStr | None = Field(
+        default=None,
         description="Postgres >= 15 with pgvector, as the owner of the database with CREATEROLE. "
         "Unset runs an embedded Postgres 18. TLS options pass through (`?sslmode=verify-full`).",
     )
-    direct_url: SecretStr | None = Field(default=None,
+    direct_url: SecretStr | None = Field(
+        default=None,
         description="The same database without the pooler, for migrations and LISTEN. "
         "Needed when `url` is a transaction pooler.",
     )
-    client_url: SecretStr | None = Field(default=None,
+    client_url: SecretStr | None = Field(
+        default=None,
         description="Login of client keys. Unset derives it from `url`: the login "
         "`<database>_client` with a password made from the pepper.",
     )
-    service_url: SecretStr | None = Field(default=None, description="Login of service keys. Unset derives `<database>_service` from `url`."
+    service_url: SecretStr | None = Field(
+        default=None,
+        description="Login of service keys. Unset derives `<database>_service` from `url`.",
     )
-    replica_urls: tuple[SecretStr, ...] = Field(default=(),
+    replica_urls: tuple[SecretStr, ...] = Field(
+        default=(),
         description="Streaming replicas that serve read-only tools. A key reads its own writes: "
         "until a replica has replayed them, the primary answers.",
     )
-    pooler: Literal["none", "transaction"] = Field(default="none",
+    pooler: Literal["none", "transaction"] = Field(
+        default="none",
         description="`transaction` when `url` leads through PgBouncer in transaction mode: "
         "every call becomes one transaction, prepared statements are off.",
     )
     embedded: Embedded = Field(default_factory=Embedded, description=str(Embedded.__doc__))
-    exposed_schemas: tuple[Identifier, ...] = Field(default=("public",), description="Schemas whose tables client keys may see."
+    exposed_schemas: tuple[Identifier, ...] = Field(
+        default=("public",), description="Schemas whose tables client keys may see."
     )
-    require_rls: bool = Field(default=True, description="Hide tables without row-level security from client keys."
+    require_rls: bool = Field(
+        default=True, description="Hide tables without row-level security from client keys."
     )
-    rls_exceptions: tuple[str, ...] = Field(default=(),
+    rls_exceptions: tuple[str, ...] = Field(
+        default=(),
         description="Tables (`schema.table`) shown without row-level security: every key that "
         "may read them reads all rows.",
     )
-    strict: bool = Field(default=False, description="Refuse to start while `fluxbase doctor` finds an unsafe exposure."
+    strict: bool = Field(
+        default=False,
+        description="Refuse to start while `fluxbase doctor` finds an unsafe exposure.",
     )
     client_pool_size: Positive = Field(default=16, description="Connections for client keys.")
     service_pool_size: Positive = Field(default=4, description="Connections for service keys.")
-    admin_pool_size: Annotated[int, Field(ge=2)] = Field(default=3, description="Connections for keys, audit and the catalog."
+    admin_pool_size: Annotated[int, Field(ge=2)] = Field(
+        default=3, description="Connections for keys, audit and the catalog."
     )
-    acquire_timeout: Seconds = Field(default=2.0, description="Wait for a free connection; after it the caller gets 503."
+    acquire_timeout: Seconds = Field(
+        default=2.0, description="Wait for a free connection; after it the caller gets 503."
     )
     connect_timeout: Seconds = Field(default=5.0, description="Time limit of opening a connection.")
-    max_connection_age: Seconds = Field(default=1800.0, description="Age at which a connection is replaced."
+    max_connection_age: Seconds = Field(
+        default=1800.0, description="Age at which a connection is replaced."
     )
-    statement_timeout: Seconds = Field(default=15.0, description="Time limit of one statement. A role's own setting wins."
+    statement_timeout: Seconds = Field(
+        default=15.0, description="Time limit of one statement. A role's own setting wins."
     )
     lock_timeout: Seconds = Field(default=5.0, description="Time limit of waiting for a lock.")
     max_rows: Positive = Field(default=1000, description="Most rows one answer carries.")
-    max_bytes: Annotated[int, Field(ge=1024)] = Field(default=4194304, description="Most bytes of rows one answer carries."
+    max_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=4194304, description="Most bytes of rows one answer carries."
     )
 
     @field_validator("exposed_schemas")
@@ -160,17 +201,21 @@ class Database(Section):
 class Migrations(Section):
     """Your own migrations."""
 
-    dir: Path = Field(default=Path("migrations"),
+    dir: Path = Field(
+        default=Path("migrations"),
         description="Folder of your own SQL migrations (dbmate's format), applied at start.",
     )
-    at_start: bool = Field(default=True, description="Apply pending migrations when the server starts.")
+    at_start: bool = Field(
+        default=True, description="Apply pending migrations when the server starts."
+    )
 
 
 class JwtKey(Section):
     """One public key that verifies tokens."""
 
     kid: str | None = Field(default=None, description="Key id as the tokens name it.")
-    alg: Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"] = Field(default= description="The one algorithm this key verifies."
+    alg: Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"] = Field(
+        description="The one algorithm this key verifies."
     )
     file: Path = Field(description="PEM file of the public key.")
 
@@ -179,19 +224,24 @@ class Jwt(Section):
     """Tokens of your users (`Authorization: Bearer <JWT>`)."""
 
     secret: SecretStr | None = Field(default=None, description="HS256 secret, at least 32 bytes.")
-    keys: tuple[JwtKey, ...] = Field(default=(), description="Public keys, each with one algorithm.")
+    keys: tuple[JwtKey, ...] = Field(
+        default=(), description="Public keys, each with one algorithm."
+    )
     jwks_file: Path | None = Field(default=None, description="JWKS file with public keys.")
     issuer: str | None = Field(default=None, description="Required `iss`.")
     audience: tuple[str, ...] = Field(default=(), description="Accepted `aud`; one must match.")
-    required: tuple[str, ...] = Field(default=("exp", "iat", "sub", "iss", "aud"), description="Claims a token must carry."
+    required: tuple[str, ...] = Field(
+        default=("exp", "iat", "sub", "iss", "aud"), description="Claims a token must carry."
     )
     max_lifetime: Seconds = Field(default=3600.0, description="Longest `exp` - `iat` accepted.")
     role_claim: str = Field(default="role", description="Claim that is looked up in `role_map`.")
-    role_map: dict[str, str] = Field(default= default_factory=lambda: {"authenticated": "authenticated"},
+    role_map: dict[str, str] = Field(
+        default_factory=lambda: {"authenticated": "authenticated"},
         description="Claim value to Postgres role. What is not listed is refused, so a token can "
         "never name a role by itself.",
     )
-    scopes: tuple[str, ...] = Field(default=("read:tables", "write:tables", "read:schema"),
+    scopes: tuple[str, ...] = Field(
+        default=("read:tables", "write:tables", "read:schema"),
         description="Scopes of a token's holder.",
     )
 
@@ -204,16 +254,20 @@ class Jwt(Section):
 class Auth(Section):
     """Keys and tokens."""
 
-    peppers: SecretStr | None = Field(default=None,
+    peppers: SecretStr | None = Field(
+        default=None,
         description="Secrets that key hashes depend on, `name:base64,name:base64`, the current "
         "one first. Unset keeps one in `peppers_file`. Every instance needs the same.",
     )
-    peppers_file: Path = Field(default=Path(".fluxbase/peppers"),
+    peppers_file: Path = Field(
+        default=Path(".fluxbase/peppers"),
         description="Where a generated pepper is kept (mode 0600). Losing it voids every key.",
     )
-    key_cache: Annotated[Duration, Field(gt=0, le=5)] = Field(default=5.0, description="How long a key is trusted without asking Postgres; at most 5s."
+    key_cache: Annotated[Duration, Field(gt=0, le=5)] = Field(
+        default=5.0, description="How long a key is trusted without asking Postgres; at most 5s."
     )
-    failed_per_min: Positive = Field(default=30, description="Refused credentials a minute per client address."
+    failed_per_min: Positive = Field(
+        default=30, description="Refused credentials a minute per client address."
     )
     jwt: Jwt = Field(default_factory=Jwt, description=str(Jwt.__doc__))
 
@@ -221,7 +275,8 @@ class Auth(Section):
 class Limits(Section):
     """Where rate limits are counted."""
 
-    storage: SecretStr = Field(default=SecretStr("memory://"),
+    storage: SecretStr = Field(
+        default=SecretStr("memory://"),
         description="`memory://` counts per process; `redis://host:6379/0` counts for all.",
     )
 
@@ -236,23 +291,30 @@ class Limits(Section):
 class Audit(Section):
     """What is written to `platform.audit`."""
 
-    reads: bool = Field(default=True, description="Record reads too, in batches. Writes and denials always are."
+    reads: bool = Field(
+        default=True, description="Record reads too, in batches. Writes and denials always are."
     )
-    retention: Seconds = Field(default=90 * 86400.0, description="Age at which records are deleted.")
+    retention: Seconds = Field(
+        default=90 * 86400.0, description="Age at which records are deleted."
+    )
 
 
 class Log(Section):
     """Logs on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level to write."
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level to write."
     )
-    format: Literal["text", "json"] = Field(default="text", description="Lines for people or machines.")
+    format: Literal["text", "json"] = Field(
+        default="text", description="Lines for people or machines."
+    )
 
 
 class Metrics(Section):
     """`/metrics` in Prometheus format."""
 
-    allow_from: tuple[Network, ...] = Field(default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+    allow_from: tuple[Network, ...] = Field(
+        default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
         description="Addresses that may read it without a service key.",
     )
 
