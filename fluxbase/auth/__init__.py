@@ -1,0 +1,1 @@
+"""Who is calling: keys, tokens and what they allow; knows the database, not HTTP."""

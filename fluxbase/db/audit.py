@@ -1,0 +1,86 @@
+"""What is kept of a call; it must not see a value of the arguments, only their shape and HMAC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hmac import digest
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import orjson
+
+from fluxbase.strict_json import dumps
+
+if TYPE_CHECKING:
+    from fluxbase.principal import Principal
+
+Outcome = Literal["ok", "denied", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of `platform.audit`, except for its outcome."""
+
+    action: str
+    request_id: str = ""
+    kind: str | None = None
+    principal: str | None = None
+    target: str | None = None
+    arguments: str | None = None
+    arguments_mac: str | None = None
+    remote: str | None = None
+
+
+def entry(
+    action: str,
+    *,
+    key: bytes,
+    who: Principal | None = None,
+    target: str | None = None,
+    arguments: object = None,
+    request_id: str = "",
+    remote: str | None = None,
+) -> Entry:
+    """Return the record of one call.
+
+    Args:
+        action: the tool or method.
+        key: the secret of the HMAC, so that who reads the table cannot guess small arguments.
+        who: the caller, when it is known.
+        target: what was acted on, such as a table that the catalog knows.
+        arguments: the JSON arguments; names and types are kept, values are not.
+        request_id: the id that the log carries too.
+        remote: the caller's address.
+    """
+    shape = mac = None
+    if arguments is not None:
+        plain = dumps(arguments)
+        shape, mac = orjson.dumps(shape_of(arguments)).decode(), digest(key, plain, "sha256").hex()
+    return Entry(
+        action=action,
+        request_id=request_id,
+        kind=who.kind if who else None,
+        principal=who.id if who else None,
+        target=target,
+        arguments=shape,
+        arguments_mac=mac,
+        remote=remote,
+    )
+
+
+def shape_of(value: object, depth: int = 3) -> Any:
+    """Return the type names of a JSON value: `{"limit": "number", "filter": {"id": "string"}}`.
+
+    Lists are told by their length, and what lies deeper than `depth` by its type alone.
+    """
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value)
+        if depth == 0:
+            return "object"
+        return {name[:64]: shape_of(inner, depth - 1) for name, inner in list(items.items())[:50]}
+    if isinstance(value, list):
+        return f"array[{len(cast('list[object]', value))}]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"

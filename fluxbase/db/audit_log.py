@@ -1,0 +1,140 @@
+"""Keeps the records of calls that changed nothing: reads in batches, refusals at once.
+
+A write records itself inside its own transaction (`fluxbase.db.session`). It must not fail a call
+because a record of a read was lost; it counts what it lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
+
+from fluxbase.db.audit import Entry, Outcome, entry
+from fluxbase.errors import FluxbaseError, Forbidden, UnknownResource, UnknownTool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fluxbase.db.database import Database
+    from fluxbase.principal import Principal
+
+log = logging.getLogger(__name__)
+
+_EVERY: Final = 1.0
+_BATCH: Final = 2000
+_WAITING: Final = 20_000
+_PRUNE_EVERY: Final = 3600.0
+_DENIALS: Final = (Forbidden, UnknownTool, UnknownResource)
+
+
+class Called(Protocol):
+    """What is told of a call; `fluxbase.toolkit.Context` is one."""
+
+    who: Principal
+    action: str
+    target: str | None
+    arguments: Mapping[str, Any]
+    request_id: str
+    remote: str | None
+    rows: int | None
+
+
+class AuditLog:
+    """Writes `platform.audit` on the owner's login."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        key: bytes,
+        reads: bool,
+        retention: float,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.key = key
+        self.reads = reads
+        self._database = database
+        self._retention = retention
+        self._on_lost = on_lost
+        self._waiting: deque[tuple[Any, ...]] = deque()
+
+    def add(self, call: Called, outcome: Outcome, code: str | None, started: float) -> None:
+        """Keep the record of a read for the next batch."""
+        if len(self._waiting) >= _WAITING:
+            self._on_lost()
+            return
+        # The shape and HMAC are made when the batch is written, off the path of the answer.
+        self._waiting.append((call, outcome, code, time.perf_counter() - started, time.time()))
+
+    async def refuse(self, call: Called, error: FluxbaseError, started: float) -> None:
+        """Write the record of a refused or failed call at once."""
+        outcome: Outcome = "denied" if isinstance(error, _DENIALS) else "failed"
+        row = self._row((call, outcome, error.code, time.perf_counter() - started, time.time()))
+        await self._write([row])
+
+    async def refuse_stranger(self, code: str, request_id: str, remote: str | None) -> None:
+        """Write the record of a request whose credential was refused."""
+        record = entry("authenticate", key=self.key, request_id=request_id, remote=remote)
+        await self._write([{**asdict(record), "outcome": "denied", "code": code}])
+
+    async def run(self) -> None:
+        """Write batches and delete what is past its retention, until cancelled."""
+        prune_at = time.monotonic() + 60
+        try:
+            while True:
+                await asyncio.sleep(_EVERY)
+                await self.flush()
+                if time.monotonic() >= prune_at:
+                    prune_at = time.monotonic() + _PRUNE_EVERY
+                    await self._prune()
+        finally:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits; when Postgres is away it goes on waiting."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            if not await self._write([self._row(item) for item in batch]):
+                self._waiting.extendleft(reversed(batch))
+                return
+
+    async def _prune(self) -> None:
+        try:
+            await self._database.admin("prune_audit", seconds=self._retention)
+        except FluxbaseError as error:
+            log.warning("old audit records could not be deleted: %s", error.code)
+
+    async def _write(self, rows: list[dict[str, Any]]) -> bool:
+        try:
+            await self._database.admin("add_audit", entries=orjson.dumps(rows).decode())
+        except FluxbaseError as error:
+            log.warning("audit records could not be written: %s", error.code)
+            return False
+        return True
+
+    def _row(self, item: tuple[Any, ...]) -> dict[str, Any]:
+        call, outcome, code, seconds, at = item
+        record: Entry = entry(
+            call.action,
+            key=self.key,
+            who=call.who,
+            target=call.target,
+            arguments=call.arguments,
+            request_id=call.request_id,
+            remote=call.remote,
+        )
+        return {
+            **asdict(record),
+            "at": datetime.fromtimestamp(at, UTC),
+            "outcome": outcome,
+            "code": code,
+            "rows": call.rows,
+            "duration_ms": seconds * 1000,
+        }

@@ -1,0 +1,175 @@
+"""The cached catalog: the only source of identifiers, and of who may see which of them.
+
+It must not decide what a tool does with a table. What a caller may not see does not exist here
+for that caller: asking for it raises the same error as asking for what was never there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final, Protocol
+
+import orjson
+
+from fluxbase.db.relation import Grant, Relation, Visible, relation
+from fluxbase.errors import UnknownTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxbase.config.model import Database as DatabaseConfig
+    from fluxbase.db.types import Record
+    from fluxbase.principal import Principal
+
+_ROLES_KEPT: Final = 2048
+_GRANTS_LIVE: Final = 30.0  # seconds; membership of roles changes without an event trigger
+
+
+class Fetch(Protocol):
+    """Runs a named query on the admin login."""
+
+    async def __call__(self, name: str, **arguments: object) -> list[Record]:
+        """Return the rows of `name`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one role may do: its grants by relation, and the roles whose policies apply to it."""
+
+    grants: Mapping[int, Grant]
+    roles: frozenset[str]
+    loaded: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All relations at one moment."""
+
+    by_name: Mapping[tuple[str, str], Relation]
+    by_oid: Mapping[int, Relation]
+    reach: OrderedDict[str, Reach] = field(default_factory=OrderedDict[str, Reach])
+    views: OrderedDict[Principal, Mapping[tuple[str, str], Visible]] = field(
+        default_factory=OrderedDict["Principal", "Mapping[tuple[str, str], Visible]"]
+    )
+
+
+class Catalog:
+    """Loads the catalog when first asked and again after every change."""
+
+    def __init__(self, config: DatabaseConfig, fetch: Fetch) -> None:
+        self._config = config
+        self._fetch = fetch
+        self._snapshot: Snapshot | None = None
+        self.version = 0
+
+    def forget(self) -> None:
+        """Drop what is remembered; the next call loads it anew."""
+        self._snapshot = None
+        self.version += 1
+
+    async def visible(self, who: Principal) -> Mapping[tuple[str, str], Visible]:
+        """Return every relation the caller may see, by schema and name, in that order."""
+        snapshot = await self._load()
+        reach = await self._reach(snapshot, who.role)
+        seen = snapshot.views.get(who)
+        if seen is None:
+            seen = {
+                name: Visible(rel, grant, tuple(c for c in rel.columns if c in grant.select))
+                for name, rel in snapshot.by_name.items()
+                if (grant := reach.grants.get(rel.oid)) and self._shown(rel, who)
+            }
+            snapshot.views[who] = seen
+            if len(snapshot.views) > _ROLES_KEPT:
+                snapshot.views.popitem(last=False)
+        return seen
+
+    async def find(self, who: Principal, table: str) -> Visible:
+        """Return the relation that `table` or `schema.table` names for the caller.
+
+        Raises:
+            UnknownTable: there is none that this caller may see.
+        """
+        seen = await self.visible(who)
+        for schema in self._config.exposed_schemas:
+            if (schema, table) in seen:
+                return seen[schema, table]
+        schema, _, name = table.partition(".")
+        if (schema, name) in seen:
+            return seen[schema, name]
+        names = [self.short_name(v.relation) for v in seen.values()]
+        close = get_close_matches(table, names, n=1)
+        raise UnknownTable(
+            "no such table" + (f"; did you mean '{close[0]}'?" if close else ""),
+            hint="list_tables shows the tables this key may use",
+        )
+
+    async def roles_of(self, who: Principal) -> frozenset[str]:
+        """Return the roles whose policies apply to the caller."""
+        return (await self._reach(await self._load(), who.role)).roles
+
+    async def by_oid(self, who: Principal, oid: int) -> Visible | None:
+        """Return a relation by its oid when the caller may see it."""
+        rel = (await self._load()).by_oid.get(oid)
+        return (await self.visible(who)).get((rel.schema, rel.name)) if rel else None
+
+    def short_name(self, rel: Relation) -> str:
+        """Return the name a caller writes: without the schema when it is the first exposed one."""
+        return rel.name if rel.schema == self._config.exposed_schemas[0] else rel.full_name
+
+    def _shown(self, rel: Relation, who: Principal) -> bool:
+        if not who.may_reach(rel.schema, rel.name):
+            return False
+        if who.is_service:
+            return True
+        if rel.schema not in self._config.exposed_schemas:
+            return False
+        return (
+            not self._config.require_rls
+            or rel.protected
+            or rel.full_name in self._config.rls_exceptions
+        )
+
+    async def _load(self) -> Snapshot:
+        if self._snapshot is not None:
+            return self._snapshot
+        version = self.version
+        rows = await self._fetch("load_tables")
+        relations = [relation(orjson.loads(row["relation"])) for row in rows]
+        snapshot = Snapshot(
+            {(r.schema, r.name): r for r in relations}, {r.oid: r for r in relations}
+        )
+        if version == self.version:  # else it changed while it was being read
+            self._snapshot = snapshot
+        return snapshot
+
+    async def _reach(self, snapshot: Snapshot, role: str) -> Reach:
+        known = snapshot.reach.get(role)
+        if known is not None and time.monotonic() - known.loaded < _GRANTS_LIVE:
+            return known
+        rows = await self._fetch("load_grants", role=role)
+        members = await self._fetch("load_memberships", role=role)
+        reach = Reach(
+            {row["oid"]: _grant(row) for row in rows},
+            frozenset(row["role"] for row in members),
+            time.monotonic(),
+        )
+        if known is None or known.grants != reach.grants:
+            for who in [w for w in snapshot.views if w.role == role]:
+                del snapshot.views[who]
+        snapshot.reach[role] = reach
+        if len(snapshot.reach) > _ROLES_KEPT:
+            snapshot.reach.popitem(last=False)
+        return reach
+
+
+def _grant(row: Record) -> Grant:
+    return Grant(
+        select=frozenset(row["select_columns"]),
+        insert=frozenset(row["insert_columns"]),
+        update=frozenset(row["update_columns"]),
+        delete=row["delete"],
+    )

@@ -1,0 +1,280 @@
+"""Connections that remember whom they speak for; it must not know what is asked on them.
+
+A client pool gives a caller the connection that last held its identity, so that a read costs one
+round trip. When another identity takes a connection over, everything a session can hold is reset
+in the same trip that sets the new role. Only SQL that this program wrote runs here: SQL that a
+caller can influence could change the role and must never share these connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from fluxbase.db.errors import CONNECTION_ERRORS, translate
+from fluxbase.db.sql import Sql, concat, dollar_quoted, sql
+from fluxbase.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxbase.db.types import Connection
+    from fluxbase.principal import Principal
+
+# DISCARD ALL would also drop the prepared statements, and RESET ALL leaves the role alone.
+RESET: Final = sql(
+    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all(); "
+    "CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a connection is set to: the role, its claims, and the settings its role carries."""
+
+    role: str
+    claims: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, who: Principal) -> Identity:
+        """Return the identity of a caller."""
+        return cls(who.role, who.claims, who.settings)
+
+    def switch(self) -> Sql:
+        """Return SQL that resets the session entirely and then becomes this identity."""
+        # The tag is random: no claim can end the literal, whatever the session's settings are.
+        tag = "q" + secrets.token_hex(8)
+        values = (("request.jwt.claims", self.claims), *self.settings)
+        sets = [
+            concat(
+                sql("set_config("),
+                dollar_quoted(name, tag),
+                sql(", "),
+                dollar_quoted(value, tag),
+                sql(", false), "),
+            )
+            for name, value in values
+        ]
+        become = concat(sql("set_config('role', "), dollar_quoted(self.role, tag), sql(", false)"))
+        return concat(RESET, sql("SELECT "), *sets, become)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One connection with the identity it is set to (`None`: the bare login)."""
+
+    raw: Connection
+    identity: Identity | None = None
+    born: float = field(default_factory=time.monotonic)
+
+
+class Pool:
+    """At most `size` connections of one login, handed out by identity."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        size: int,
+        settings: Mapping[str, str],
+        acquire_timeout: float,
+        connect_timeout: float,
+        max_age: float,
+        prepared: bool = True,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self._url = url
+        self._settings = dict(settings)
+        self._acquire_timeout = acquire_timeout
+        self._connect_timeout = connect_timeout
+        self._max_age = max_age
+        self._cache = 256 if prepared else 0
+        self._open = 0
+        # Oldest first, so that the first entry is the one to take from another identity.
+        self._idle: dict[Held, None] = {}
+        self._by_identity: dict[Identity | None, list[Held]] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def in_use(self) -> int:
+        """Connections handed out or being opened."""
+        return self._open - len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a connection."""
+        return len(self._waiters)
+
+    async def acquire(self, identity: Identity) -> Held:
+        """Return a connection set to `identity`.
+
+        Raises:
+            Unavailable: no connection came free in time, or Postgres cannot be reached.
+        """
+        held = self._take(identity)
+        if held is not None:
+            return held
+        held = await self._take_any()
+        if held.identity != identity:
+            try:
+                await held.raw.execute(identity.switch())
+            except BaseException as error:
+                self.discard(held)
+                if isinstance(error, Exception):
+                    raise translate(error) from error
+                raise
+            held.identity = identity
+        return held
+
+    async def acquire_bare(self) -> Held:
+        """Return a connection in an unknown state; the caller's first words must be `RESET`.
+
+        Raises:
+            Unavailable: no connection came free in time, or Postgres cannot be reached.
+        """
+        held = self._take(None) or await self._take_any()
+        held.identity = None
+        return held
+
+    def release(self, held: Held) -> None:
+        """Give a connection back in the state its `identity` says."""
+        raw = held.raw
+        if (
+            self._closed
+            or raw.is_closed()
+            or raw.is_in_transaction()
+            or time.monotonic() - held.born > self._max_age
+        ):
+            self.discard(held)
+            return
+        self._idle[held] = None
+        self._by_identity.setdefault(held.identity, []).append(held)
+        self._wake()
+
+    def discard(self, held: Held) -> None:
+        """Close a connection whose state is unknown, cancelling what it may still be doing."""
+        self._open -= 1
+        if not held.raw.is_closed():
+            task = asyncio.ensure_future(_close(held.raw))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self._wake()
+
+    async def close(self) -> None:
+        """Close every idle connection; those in use are closed when they come back."""
+        self._closed = True
+        for held in list(self._idle):
+            self._forget(held)
+            self.discard(held)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=5)
+
+    def _take(self, identity: Identity | None) -> Held | None:
+        same = self._by_identity.get(identity)
+        while same:
+            held = same[-1]
+            self._forget(held)
+            if not held.raw.is_closed():
+                return held
+            self._open -= 1
+        return None
+
+    def _forget(self, held: Held) -> None:
+        del self._idle[held]
+        same = self._by_identity[held.identity]
+        same.remove(held)
+        if not same:
+            del self._by_identity[held.identity]
+
+    async def _take_any(self) -> Held:
+        try:
+            async with asyncio.timeout(self._acquire_timeout):
+                while True:
+                    if self._closed:
+                        raise Unavailable("the server is shutting down")
+                    if self._open < self.size:
+                        return await self._connect()
+                    if self._idle:
+                        held = next(iter(self._idle))
+                        self._forget(held)
+                        if not held.raw.is_closed():
+                            return held
+                        self._open -= 1
+                        continue
+                    await self._wait()
+        except TimeoutError:
+            raise Unavailable("no database connection came free in time") from None
+
+    async def _wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            else:
+                self._wake()  # woken and cancelled at once: the next one must not sleep on
+            raise
+
+    def _wake(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def _connect(self) -> Held:
+        self._open += 1
+        try:
+            raw = await connect(
+                self._url,
+                settings=self._settings,
+                seconds=self._connect_timeout,
+                statement_cache_size=self._cache,
+            )
+        except BaseException:
+            self._open -= 1
+            self._wake()
+            raise
+        return Held(raw)
+
+
+async def connect(
+    url: str, *, settings: Mapping[str, str], seconds: float, statement_cache_size: int = 256
+) -> Connection:
+    """Open one connection.
+
+    Raises:
+        Unavailable: Postgres cannot be reached or refuses the login.
+    """
+    try:
+        return await asyncpg.connect(
+            url,
+            server_settings=dict(settings),
+            timeout=seconds,
+            statement_cache_size=statement_cache_size,
+            max_cached_statement_lifetime=0,
+        )
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError, TimeoutError, ValueError) as error:
+        raise Unavailable("the database cannot be reached") from error
+
+
+async def _close(raw: Connection) -> None:
+    # close() also asks Postgres to cancel what still runs; when even that hangs, cut the line and
+    # let the server notice by itself (client_connection_check_interval).
+    try:
+        await raw.close(timeout=1)
+    except (TimeoutError, *CONNECTION_ERRORS, asyncpg.PostgresError):
+        raw.terminate()

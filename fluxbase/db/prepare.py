@@ -1,0 +1,156 @@
+"""Makes a database ready to serve: roles, migrations, logins; it must not serve anything."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from fluxbase.db import migrate
+from fluxbase.db.dsn import scram_verifier, with_database, with_login
+from fluxbase.db.files import sql_dir
+from fluxbase.db.pool import connect
+from fluxbase.db.queries import queries
+from fluxbase.db.sql import concat, dollar_quoted, ident, sql
+from fluxbase.errors import ConfigError, MigrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluxbase.db.types import Connection
+
+log = logging.getLogger(__name__)
+
+ADMIN_SETTINGS: Final = {
+    "application_name": "fluxbase admin",
+    "search_path": "public, extensions",
+    "timezone": "UTC",
+}
+MIN_VERSION: Final = 150000
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """The addresses of the three logins."""
+
+    admin: str
+    client: str
+    service: str
+
+
+async def bootstrap(superuser_url: str, database: str, password: str) -> str:
+    """Make the owner login and its database on a cluster of our own; return the owner's address.
+
+    Does nothing that is done already, so it runs at every start.
+    """
+    owner = f"{database}_admin"
+    conn = await connect(superuser_url, settings={}, seconds=10)
+    try:
+        if not await conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", owner):
+            await conn.execute(
+                concat(
+                    sql("CREATE ROLE "),
+                    ident(owner),
+                    sql(" LOGIN CREATEROLE CREATEDB BYPASSRLS REPLICATION"),
+                )
+            )
+        await _set_password(conn, owner, password)
+        if not await conn.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
+            await conn.execute(
+                concat(sql("CREATE DATABASE "), ident(database), sql(" OWNER "), ident(owner))
+            )
+    finally:
+        await conn.close()
+    inside = await connect(with_database(superuser_url, database), settings={}, seconds=10)
+    try:
+        # Only a superuser may, and the owner's migration then finds it done.
+        await inside.execute("CREATE SCHEMA IF NOT EXISTS extensions")
+        await inside.execute(concat(sql("ALTER SCHEMA extensions OWNER TO "), ident(owner)))
+        await inside.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA extensions")
+    finally:
+        await inside.close()
+    return with_login(with_database(superuser_url, database), owner, password)
+
+
+async def announce_catalog(url: str) -> bool:
+    """Install the event trigger that announces catalog changes; return whether it is there."""
+    conn = await connect(url, settings=ADMIN_SETTINGS, seconds=10)
+    try:
+        found = await conn.fetchval(queries()["has_event_trigger"].sql)
+        if found:
+            return True
+        try:
+            await conn.execute((sql_dir() / "event_trigger.sql").read_text("utf-8"))
+        except asyncpg.InsufficientPrivilegeError:
+            return False
+        return True
+    finally:
+        await conn.close()
+
+
+async def prepare(
+    admin_url: str, *, derive: Callable[[str], str], migrations: bool, roles: tuple[str, ...]
+) -> Logins:
+    """Apply the program's migrations, set the logins' passwords, and return all addresses.
+
+    Args:
+        admin_url: the owner of the database, not through a transaction pooler.
+        derive: makes the password of a login from its name; the same on every instance.
+        migrations: whether to apply pending migrations, or to refuse to start with any.
+        roles: roles that tokens map to; the client login must be able to become them.
+
+    Raises:
+        ConfigError: Postgres is too old, or a role of `roles` is missing or unsafe.
+        MigrationError: a migration failed, or is pending and may not be applied.
+    """
+    conn = await connect(admin_url, settings=ADMIN_SETTINGS, seconds=10)
+    try:
+        version = conn.get_server_version()
+        if version.major * 10000 < MIN_VERSION:
+            raise ConfigError(f"Postgres 15 or newer is needed; this is {version.major}")
+        await _migrate(conn, apply=migrations)
+        logins: dict[str, str] = {}
+        for kind in ("client", "service"):
+            name = str(await conn.fetchval("SELECT platform.login_name($1)", kind))
+            await _set_password(conn, name, derive(name))
+            logins[kind] = with_login(admin_url, name, derive(name))
+        for role in roles:
+            await _allow(conn, role)
+    finally:
+        await conn.close()
+    return Logins(admin_url, logins["client"], logins["service"])
+
+
+async def _migrate(conn: Connection, *, apply: bool) -> None:
+    ours = migrate.system()
+    if apply:
+        for migration in await migrate.up(conn, "system_migrations", ours):
+            log.info("applied migration %s_%s", migration.version, migration.name)
+        return
+    pending = [s for s in await migrate.status(conn, "system_migrations", ours) if not s.applied_at]
+    if pending:
+        raise MigrationError(
+            f"{len(pending)} migrations of the program are pending",
+            hint="run `fluxbase migrate up`, or set migrations.at_start",
+        )
+
+
+async def _set_password(conn: Connection, login: str, password: str) -> None:
+    # A salt that follows from the login makes this idempotent: every instance sets the same text.
+    verifier = scram_verifier(password, sha256(f"{login}:{password}".encode()).digest()[:16])
+    literal = dollar_quoted(verifier, "q" + secrets.token_hex(8))
+    await conn.execute(concat(sql("ALTER ROLE "), ident(login), sql(" PASSWORD "), literal))
+
+
+async def _allow(conn: Connection, role: str) -> None:
+    try:
+        await conn.execute(queries()["allow_role"].sql, role)
+    except asyncpg.PostgresError as error:
+        raise ConfigError(
+            f"auth.jwt.role_map: the role '{role}' is missing, cannot be granted, or would bypass "
+            "row-level security"
+        ) from error

@@ -1,0 +1,76 @@
+"""Composes SQL from quoted names, text of this program and parameters; values never enter it.
+
+`Sql` can only be made from text known when the program was written (`LiteralString`), from
+quoted identifiers, and from `Params`, so a type checker refuses a string that a caller had a
+hand in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, LiteralString, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Sql = NewType("Sql", str)
+
+
+def sql(text: LiteralString) -> Sql:
+    """Return text of this program as SQL."""
+    return Sql(text)
+
+
+def ident(*names: str) -> Sql:
+    """Return a quoted, dot-joined identifier: `ident("public", 'a"b')` is `"public"."a""b"`."""
+    return Sql(".".join('"' + name.replace('"', '""') + '"' for name in names))
+
+
+def concat(*parts: Sql) -> Sql:
+    """Return the parts one after another."""
+    return Sql("".join(parts))
+
+
+def join(separator: LiteralString, parts: Iterable[Sql]) -> Sql:
+    """Return the parts with `separator` between them."""
+    return Sql(separator.join(parts))
+
+
+def catalog_type(name: str) -> Sql:
+    """Return a type name as Postgres' own `format_type` wrote it, which is already quoted."""
+    return Sql(name)
+
+
+def dollar_quoted(text: str, tag: str) -> Sql:
+    """Return `text` as a literal that no setting of the session can change the meaning of.
+
+    Args:
+        text: any text; it must not hold the tag.
+        tag: letters and digits that a caller cannot guess.
+
+    Raises:
+        ValueError: the tag occurs in the text, or the text holds a NUL.
+    """
+    if f"${tag}$" in text or "\x00" in text:
+        raise ValueError("text cannot be quoted with this tag")
+    return Sql(f"${tag}${text}${tag}$")
+
+
+@dataclass(slots=True)
+class Params:
+    """The values of one statement, in order; each use of a value gets its own `$n`."""
+
+    values: list[object] = field(default_factory=list[object])
+
+    def add(self, value: object) -> Sql:
+        """Append a value and return its placeholder."""
+        self.values.append(value)
+        return Sql(f"${len(self.values)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL text with the values of its parameters."""
+
+    text: Sql
+    values: tuple[object, ...] = ()

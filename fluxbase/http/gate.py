@@ -1,0 +1,101 @@
+"""Who is at the door and may they come in: credential, then rate limit; knows no method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from fluxbase.auth.credential import find
+from fluxbase.errors import FluxbaseError, RateLimited, Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fluxbase.auth.credential import Credential
+    from fluxbase.limits.rate import Quota, RateLimiter
+    from fluxbase.principal import Principal
+
+CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="fluxbase"')
+
+
+class Verifies(Protocol):
+    """Turns a credential into a caller; `fluxbase.auth.authenticate.Authenticator` does."""
+
+    async def authenticate(self, credential: Credential, remote: str | None) -> Principal:
+        """Return the caller, or raise `Unauthenticated`."""
+        ...
+
+
+class Records(Protocol):
+    """Keeps refused credentials; `fluxbase.db.audit_log.AuditLog` does."""
+
+    async def refuse_stranger(self, code: str, request_id: str, remote: str | None) -> None:
+        """Write one record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A caller who may go on, and what is left of its calls."""
+
+    who: Principal
+    quota: Quota
+
+
+class Gate:
+    """Credential → rate limit, the same for every route that needs a caller."""
+
+    def __init__(self, verifier: Verifies, limiter: RateLimiter, records: Records) -> None:
+        self._verifier = verifier
+        self._limiter = limiter
+        self._records = records
+
+    async def admit(
+        self, headers: Iterable[tuple[bytes, bytes]], remote: str | None, request_id: str
+    ) -> Admitted:
+        """Return the caller behind the headers, counted once.
+
+        Raises:
+            Unauthenticated: there is no valid credential.
+            RateLimited: the caller's calls are used up, or an address was refused too often.
+            Unavailable: the database is needed to know the key, and does not answer.
+        """
+        try:
+            who = await self._verifier.authenticate(find(headers), remote)
+        except Unauthenticated as error:
+            # Refusals are counted by address, and only refusals: a valid key never meets this.
+            await self._limiter.count_failure(remote or "unknown")
+            await self._records.refuse_stranger(error.code, request_id, remote)
+            raise
+        return Admitted(who, await self.charge(who))
+
+    async def charge(self, who: Principal) -> Quota:
+        """Count one more call of a caller.
+
+        Raises:
+            RateLimited: none is left.
+        """
+        return await self._limiter.count(who.id, who.rate_limit)
+
+
+def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
+    """Return `RateLimit-Policy` and `RateLimit`.
+
+    Source: draft-ietf-httpapi-ratelimit-headers.
+    """
+    return [
+        (b"ratelimit-policy", b'"default";q=%d;w=60' % quota.limit),
+        (b"ratelimit", b'"default";r=%d;t=%d' % (quota.remaining, quota.reset)),
+    ]
+
+
+def refusal_headers(error: FluxbaseError) -> list[tuple[bytes, bytes]]:
+    """Return the headers that a refused request's answer needs."""
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(error, Unauthenticated):
+        headers.append(CHALLENGE)
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        headers.append((b"ratelimit", b'"default";r=0;t=%d' % error.retry_after))
+    return headers

@@ -1,0 +1,44 @@
+"""The whole HTTP surface as one list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from fluxbase.errors import UnknownResource
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from fluxbase.http.health import Health
+    from fluxbase.http.mcp import McpEndpoint
+
+
+def routes(base_path: str, endpoint: McpEndpoint | None, health: Health) -> list[Route]:
+    """Return every route; without an endpoint (`mcp.enabled: false`) its path is unknown."""
+    surface = [
+        Route("/livez", health.live, methods=["GET"]),
+        Route("/readyz", health.ready, methods=["GET"]),
+        Route("/metrics", health.metrics, methods=["GET"]),
+    ]
+    if endpoint is not None:
+        surface[:0] = [
+            Route(base_path, endpoint),
+            Route(f"{base_path}/health", health.health, methods=["GET"]),
+        ]
+    return surface
+
+
+async def not_found(_request: Request, _error: Exception) -> Response:
+    """Answer a path that is not in the list."""
+    error = UnknownResource("nothing is served at this path")
+    return JSONResponse({"error": error.as_dict()}, 404)
+
+
+async def not_allowed(_request: Request, _error: Exception) -> Response:
+    """Answer a method that a path does not have."""
+    error = UnknownResource("this method is not answered at this path")
+    return JSONResponse({"error": error.as_dict()}, 405)

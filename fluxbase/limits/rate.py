@@ -1,0 +1,126 @@
+"""Counts calls by verified key and refusals by address; it must not know what is called.
+
+Counting is the job of the `limits` library, in memory or in Redis. A key is counted only after it
+was verified, so made-up keys can neither escape the limit nor use up another key's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from fluxbase.errors import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 60
+_REDIS_TIMEOUT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is left of a caller's calls: `remaining` of `limit`, more in `reset` seconds."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
+class RateLimiter:
+    """A moving window of one minute for each caller."""
+
+    def __init__(
+        self,
+        storage: str,
+        *,
+        per_minute: int,
+        failed_per_minute: int,
+        on_fallback: Callable[[], None],
+    ) -> None:
+        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._shared = MovingWindowRateLimiter(_redis(storage)) if _is_redis(storage) else None
+        self._items: dict[int, RateLimitItemPerMinute] = {}
+        self._per_minute = per_minute
+        self._failed = self._item(failed_per_minute)
+        self._on_fallback = on_fallback
+        self._shared_down_until = 0.0
+
+    async def count(self, caller: str, per_minute: int | None) -> Quota:
+        """Count one call.
+
+        Args:
+            caller: the id of a verified key or user.
+            per_minute: the key's own limit, when it has one.
+
+        Raises:
+            RateLimited: the caller's window is full.
+        """
+        item = self._item(per_minute or self._per_minute)
+        allowed, reset_at, remaining = await self._hit(item, caller)
+        reset = max(1, ceil(reset_at - time.time()))
+        if not allowed:
+            raise RateLimited(
+                f"more than {item.amount} requests in a minute", retry_after=min(reset, WINDOW)
+            )
+        return Quota(item.amount, remaining, min(reset, WINDOW))
+
+    async def count_failure(self, address: str) -> None:
+        """Count a refused credential from an address.
+
+        Raises:
+            RateLimited: there were too many; valid keys from the same address are not affected.
+        """
+        allowed, reset_at, _ = await self._hit(self._failed, f"failed/{address}")
+        if not allowed:
+            raise RateLimited(
+                "too many refused credentials",
+                retry_after=min(WINDOW, max(1, ceil(reset_at - time.time()))),
+            )
+
+    def _item(self, per_minute: int) -> RateLimitItemPerMinute:
+        item = self._items.get(per_minute)
+        if item is None:
+            item = self._items[per_minute] = RateLimitItemPerMinute(per_minute)
+        return item
+
+    async def _hit(self, item: RateLimitItemPerMinute, key: str) -> tuple[bool, float, int]:
+        if self._shared is not None and time.monotonic() >= self._shared_down_until:
+            try:
+                return await _count(self._shared, item, key)
+            except Exception as error:  # noqa: BLE001 - whatever Redis' client raises, calls go on
+                # Each process then counts for itself, so a limit is never lifted altogether.
+                self._shared_down_until = time.monotonic() + 1.0
+                self._on_fallback()
+                log.warning("shared rate limits are unreachable: %s", type(error).__name__)
+        return await _count(self._local, item, key)
+
+
+async def _count(
+    limiter: MovingWindowRateLimiter, item: RateLimitItemPerMinute, key: str
+) -> tuple[bool, float, int]:
+    allowed = await limiter.hit(item, key)
+    stats = await limiter.get_window_stats(item, key)
+    return allowed, stats.reset_time, stats.remaining
+
+
+def _is_redis(storage: str) -> bool:
+    return storage.startswith(("redis://", "rediss://"))
+
+
+def _redis(storage: str) -> Storage:
+    return RedisStorage(
+        f"async+{storage}",
+        implementation="redispy",
+        socket_timeout=_REDIS_TIMEOUT,
+        socket_connect_timeout=_REDIS_TIMEOUT,
+    )

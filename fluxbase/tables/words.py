@@ -1,0 +1,46 @@
+"""How a call's words are shown back in errors, and the nearest word that would be right."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from fluxbase.errors import InvalidFilter, UnknownColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fluxbase.db.relation import Column, Visible
+
+_SHOWN = 63
+
+
+def shown(word: str) -> str:
+    """Return a name as an error may show it: short and printable."""
+    return f"'{word}'" if word.isprintable() and 0 < len(word) <= _SHOWN else "(not a name)"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` or nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def column(table: Visible, name: str, allowed: Iterable[str], where: str) -> Column:
+    """Return a column of `allowed` by its name.
+
+    Raises:
+        UnknownColumn: there is none for this caller; `where` tells the place.
+    """
+    names = list(allowed)
+    if name not in names:
+        raise UnknownColumn(
+            f"{where}: no such column {shown(name)}{nearest(name, names)}",
+            hint="describe_table lists the columns",
+        )
+    return table.relation.columns[name]
+
+
+def wrong(where: str, what: str, hint: str | None = None) -> InvalidFilter:
+    """Return the error of a filter, select or order at `where`."""
+    return InvalidFilter(f"{where}: {what}", hint=hint)

@@ -1,0 +1,70 @@
+"""What a tool is given: the caller, and the doors to the database that take the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fluxbase.db.audit import entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from fluxbase.config.model import Database as DatabaseConfig
+    from fluxbase.db.catalog import Catalog
+    from fluxbase.db.database import Database
+    from fluxbase.db.session import Session
+    from fluxbase.db.sql import Statement
+    from fluxbase.db.types import Record
+    from fluxbase.principal import Principal
+
+
+@dataclass(slots=True)
+class Context:
+    """One call of one tool or resource."""
+
+    who: Principal
+    database: Database
+    action: str
+    arguments: Mapping[str, Any]
+    request_id: str
+    remote: str | None
+    audit_key: bytes
+    # Set by the tool for the records of reads and failures.
+    target: str | None = None
+    rows: int | None = None
+    wrote: bool = False
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog; every question to it names the caller."""
+        return self.database.catalog
+
+    @property
+    def config(self) -> DatabaseConfig:
+        """The limits of answers."""
+        return self.database.config
+
+    @property
+    def max_rows(self) -> int:
+        """The most rows one answer to this caller carries."""
+        return min(self.config.max_rows, self.who.max_rows or self.config.max_rows)
+
+    async def read(self, statement: Statement) -> Record:
+        """Return the one row of a reading statement run as the caller."""
+        return await self.database.read(self.who, statement)
+
+    def write(self, target: str, *, dry_run: bool = False) -> AbstractAsyncContextManager[Session]:
+        """Open a write transaction as the caller; it records the call on `target` by itself."""
+        self.target, self.wrote = target, not dry_run
+        record = entry(
+            self.action,
+            key=self.audit_key,
+            who=self.who,
+            target=target,
+            arguments=self.arguments,
+            request_id=self.request_id,
+            remote=self.remote,
+        )
+        return self.database.write(self.who, record, dry_run=dry_run)

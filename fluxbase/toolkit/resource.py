@@ -1,0 +1,114 @@
+"""Declares a resource: one function behind a URI or a URI template; it must not read any."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from urllib.parse import unquote
+
+from fluxbase.principal import SCOPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MARK: Final = "__fluxbase_resource__"
+_VARIABLE: Final = re.compile(r"\\\{(\w+)\\\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the decorator notes on a function."""
+
+    uri: str
+    scopes: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource or template as it is offered and read; the answer is JSON text."""
+
+    name: str
+    uri: str
+    title: str
+    description: str
+    scopes: tuple[str, ...]
+    function: Callable[..., Any]
+    pattern: re.Pattern[str]
+
+    @property
+    def is_template(self) -> bool:
+        """True when the URI has variables."""
+        return "{" in self.uri
+
+    def match(self, uri: str) -> dict[str, str] | None:
+        """Return the variables of `uri`, or `None` when it is not this resource's."""
+        found = self.pattern.fullmatch(uri)
+        return {k: unquote(v) for k, v in found.groupdict().items()} if found else None
+
+    def listing(self) -> dict[str, Any]:
+        """Return the entry of `resources/list` or `resources/templates/list`."""
+        return {
+            "uriTemplate" if self.is_template else "uri": self.uri,
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "mimeType": "application/json",
+        }
+
+
+def resource(
+    uri: str, *, scopes: tuple[str, ...], title: str
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Mark a function as the reader of `uri`; `{name}` in it is an argument of the function.
+
+    Args:
+        uri: the URI or template; `?offset={offset}`-like parts are not needed, paging is by cursor.
+        scopes: any one of them lets a caller read it.
+        title: the name people see.
+    """
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown:
+        raise ValueError(f"unknown scopes: {', '.join(unknown)}")
+    declared = Declared(uri, scopes, title)
+
+    def mark(function: Callable[P, T]) -> Callable[P, T]:
+        setattr(function, _MARK, declared)
+        return function
+
+    return mark
+
+
+def resources_of(module: ModuleType) -> list[Resource]:
+    """Return the resources that a module declares, in the order they stand there.
+
+    Raises:
+        ValueError: a resource has no docstring.
+    """
+    found: list[Resource] = []
+    for name, function in vars(module).items():
+        declared = getattr(function, _MARK, None)
+        if declared is None or function.__module__ != module.__name__:
+            continue
+        description = inspect.getdoc(function)
+        if not description:
+            raise ValueError(f"{module.__name__}.{name}: a docstring is needed")
+        pattern = _VARIABLE.sub(r"(?P<\1>[^/?#]+)", re.escape(declared.uri))
+        found.append(
+            Resource(
+                name=name,
+                uri=declared.uri,
+                title=declared.title,
+                description=description,
+                scopes=declared.scopes,
+                function=function,
+                pattern=re.compile(pattern),
+            )
+        )
+    return found

@@ -1,0 +1,125 @@
+"""Declares a tool: one typed function whose signature is its schema; it must not call any."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from fluxbase.principal import SCOPES
+from fluxbase.toolkit.signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NAME: Final = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+_MARK: Final = "__fluxbase_tool__"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the decorator notes on a function."""
+
+    scopes: tuple[str, ...]
+    title: str
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool as it is offered and called."""
+
+    name: str
+    title: str
+    description: str
+    scopes: tuple[str, ...]
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+    signature: Signature
+    function: Callable[..., Any]
+
+    def listing(self) -> dict[str, Any]:
+        """Return the entry of `tools/list`."""
+        shown: dict[str, Any] = {
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": self.signature.input_schema,
+            "annotations": {
+                "title": self.title,
+                "readOnlyHint": self.read_only,
+                "destructiveHint": self.destructive,
+                "idempotentHint": self.idempotent or self.read_only,
+                "openWorldHint": False,
+            },
+        }
+        if self.signature.output_schema is not None:
+            shown["outputSchema"] = self.signature.output_schema
+        return shown
+
+
+def tool(
+    *,
+    scopes: tuple[str, ...],
+    title: str,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Mark a function as a tool; it stays an ordinary function.
+
+    Args:
+        scopes: any one of them lets a caller use the tool; unknown ones are refused at import.
+        title: the name people see.
+        read_only: it changes nothing, and may run on a replica.
+        destructive: it can overwrite or delete.
+        idempotent: calling it twice does what calling it once does.
+    """
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown:
+        raise ValueError(f"unknown scopes: {', '.join(unknown)}")
+    declared = Declared(scopes, title, read_only, destructive, idempotent)
+
+    def mark(function: Callable[P, T]) -> Callable[P, T]:
+        setattr(function, _MARK, declared)
+        return function
+
+    return mark
+
+
+def tools_of(module: ModuleType) -> list[Tool]:
+    """Return the tools that a module declares, in the order they stand there.
+
+    Raises:
+        ValueError: a tool has a name that clients refuse, or no docstring.
+    """
+    found: list[Tool] = []
+    for name, function in vars(module).items():
+        declared = getattr(function, _MARK, None)
+        if declared is None or function.__module__ != module.__name__:
+            continue
+        description = inspect.getdoc(function)
+        if not _NAME.match(name) or not description:
+            raise ValueError(f"{module.__name__}.{name}: a plain name and a docstring are needed")
+        found.append(
+            Tool(
+                name=name,
+                title=declared.title,
+                description=description,
+                scopes=declared.scopes,
+                read_only=declared.read_only,
+                destructive=declared.destructive,
+                idempotent=declared.idempotent,
+                signature=Signature(function),
+                function=function,
+            )
+        )
+    return found

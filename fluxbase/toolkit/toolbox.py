@@ -1,0 +1,208 @@
+"""Every tool and resource: which of them a caller sees, and how one is called.
+
+What a caller may not use is neither listed nor callable, and answers like something that does not
+exist. It must not know what any tool does, nor how a call arrived.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+import orjson
+
+from fluxbase.errors import ConfigError, FluxbaseError, UnknownResource, UnknownTool
+from fluxbase.principal import allows
+from fluxbase.toolkit.context import Context
+from fluxbase.toolkit.resource import Resource, resources_of
+from fluxbase.toolkit.tool import Tool, tools_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import ModuleType
+
+    from fluxbase.db.audit_log import AuditLog
+    from fluxbase.db.database import Database
+    from fluxbase.principal import Principal
+
+
+@runtime_checkable
+class HasText(Protocol):
+    """A result that says itself what a model should read."""
+
+    def text(self) -> str:
+        """Return the text block."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a tool gave: the text for the model, and the same as JSON bytes."""
+
+    text: str
+    structured: bytes
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one caller sees, and the entries of its lists once they were written."""
+
+    tools: Mapping[str, Tool]
+    resources: tuple[Resource, ...]
+    written: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"], compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The circumstances of a call."""
+
+    who: Principal
+    request_id: str
+    remote: str | None
+
+
+class Toolbox:
+    """The tools and resources of all rooms, under the configuration's allowlists."""
+
+    def __init__(
+        self,
+        rooms: Iterable[ModuleType],
+        *,
+        allowed_tools: tuple[str, ...] = (),
+        allowed_resources: tuple[str, ...] = (),
+    ) -> None:
+        modules = list(rooms)
+        self.tools = {t.name: t for module in modules for t in tools_of(module)}
+        self.resources = {r.uri: r for module in modules for r in resources_of(module)}
+        self._tools = tuple(t for t in self.tools.values() if allows(allowed_tools, t.name))
+        self._resources = tuple(
+            r for r in self.resources.values() if allows(allowed_resources, r.uri)
+        )
+        _check_globs("mcp.allowed_tools", allowed_tools, self.tools)
+        _check_globs("mcp.allowed_resources", allowed_resources, self.resources)
+        self._offers: dict[tuple[object, ...], Offer] = {}
+
+    def offer(self, who: Principal) -> Offer:
+        """Return what the caller sees: the allowlist, its scopes, and its own lists together."""
+        key = (who.scopes, who.read_only, who.allowed_tools, who.allowed_resources)
+        offer = self._offers.get(key)
+        if offer is None:
+            offer = self._offers[key] = Offer(
+                {
+                    t.name: t
+                    for t in self._tools
+                    if who.holds(t.scopes)
+                    and allows(who.allowed_tools, t.name)
+                    and (t.read_only or not who.read_only)
+                },
+                tuple(
+                    r
+                    for r in self._resources
+                    if who.holds(r.scopes) and allows(who.allowed_resources, r.uri)
+                ),
+            )
+            if len(self._offers) > 10_000:
+                self._offers.pop(next(iter(self._offers)))
+        return offer
+
+    def find_tool(self, who: Principal, name: object) -> Tool:
+        """Return a tool the caller may use.
+
+        Raises:
+            UnknownTool: there is none of that name for this caller.
+        """
+        tool = self.offer(who).tools.get(name) if isinstance(name, str) else None
+        if tool is None:
+            raise UnknownTool("no such tool", hint="tools/list shows the tools this key may use")
+        return tool
+
+    def find_resource(self, who: Principal, uri: object) -> tuple[Resource, dict[str, str]]:
+        """Return the resource that a URI names, and the variables in it.
+
+        Raises:
+            UnknownResource: there is none of that URI for this caller.
+        """
+        if isinstance(uri, str):
+            for resource in self.offer(who).resources:
+                variables = resource.match(uri)
+                if variables is not None:
+                    return resource, variables
+        raise UnknownResource(
+            "no such resource", hint="resources/list shows the resources this key may read"
+        )
+
+
+class Runner:
+    """Runs tools and resources for callers, and sees to it that every call is recorded."""
+
+    def __init__(self, toolbox: Toolbox, database: Database, audit: AuditLog) -> None:
+        self.toolbox = toolbox
+        self._database = database
+        self._audit = audit
+
+    async def call(self, request: Request, name: object, arguments: object) -> Answer:
+        """Call a tool.
+
+        Raises:
+            UnknownTool: the caller has no such tool.
+            FluxbaseError: the arguments are wrong, or the tool failed.
+        """
+        started = time.perf_counter()
+        values = cast("Mapping[str, Any]", arguments if isinstance(arguments, dict) else {})
+        action = name if isinstance(name, str) and name in self.toolbox.tools else "tools/call"
+        ctx = self._context(request, action, values)
+        try:
+            tool = self.toolbox.find_tool(request.who, name)
+            result = await tool.function(ctx, **tool.signature.read(values))
+        except FluxbaseError as error:
+            await self._failed(ctx, error, started)
+            raise
+        structured = orjson.dumps(result)
+        text = result.text() if isinstance(result, HasText) else structured.decode()
+        self._done(ctx, started)
+        return Answer(text, structured, ctx.rows)
+
+    async def read(self, request: Request, uri: object) -> str:
+        """Return the JSON text of a resource.
+
+        Raises:
+            UnknownResource: the caller has no such resource.
+        """
+        started = time.perf_counter()
+        ctx = self._context(request, "resources/read", {"uri": uri})
+        try:
+            resource, variables = self.toolbox.find_resource(request.who, uri)
+            text: str = await resource.function(ctx, **variables)
+        except FluxbaseError as error:
+            await self._failed(ctx, error, started)
+            raise
+        self._done(ctx, started)
+        return text
+
+    def _context(self, request: Request, action: str, arguments: Mapping[str, Any]) -> Context:
+        return Context(
+            who=request.who,
+            database=self._database,
+            action=action,
+            arguments=arguments,
+            request_id=request.request_id,
+            remote=request.remote,
+            audit_key=self._audit.key,
+        )
+
+    def _done(self, ctx: Context, started: float) -> None:
+        if not ctx.wrote and self._audit.reads:
+            self._audit.add(ctx, "ok", None, started)
+
+    async def _failed(self, ctx: Context, error: FluxbaseError, started: float) -> None:
+        await self._audit.refuse(ctx, error, started)
+
+
+def _check_globs(key: str, globs: tuple[str, ...], names: Mapping[str, object]) -> None:
+    for glob in globs:
+        if not any(allows((glob,), name) for name in names):
+            raise ConfigError(
+                f"{key}: '{glob}' matches nothing", hint="known: " + ", ".join(sorted(names))
+            )
