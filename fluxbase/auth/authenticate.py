@@ -72,6 +72,12 @@ class Authenticator:
         self._uses: dict[str, tuple[datetime, str | None]] = {}
         self._epoch = 0
 
+    def configure(self, live: float, jwt: JwtConfig, verifier: Verifier | None) -> None:
+        """Change how long keys are trusted and which tokens are."""
+        self._live = live
+        self._jwt = jwt
+        self._verifier = verifier
+
     def forget(self, key: str = "") -> None:
         """Drop what is remembered of one key, or of all when its id is empty."""
         self._epoch += 1

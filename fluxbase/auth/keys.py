@@ -187,7 +187,7 @@ class Keys:
     async def _record(self, run: Fetch, verb: str, key: str, arguments: object) -> None:
         hidden = self._peppers.derive("audit")
         record = entry(f"keys.{verb}", key=hidden, target=key, arguments=arguments)
-        row = {**asdict(record), "kind": "admin", "outcome": "ok"}
+        row = record.as_row("ok")
         await run("add_audit", entries=orjson.dumps([row]).decode())
 
 

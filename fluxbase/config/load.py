@@ -94,7 +94,8 @@ def _read(file: Path) -> tuple[Tree, dict[Path_, int]]:
     _mark(node, (), lines, file)
     constructor = yaml.SafeLoader("")
     try:
-        return cast("Tree", constructor.construct_document(node)), lines
+        tree: Any = constructor.construct_document(node)  # pyright: ignore[reportUnknownMemberType]
+        return cast("Tree", tree), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigError(f"{file}:{mark.line + 1 if mark else 1}: {error.problem}") from None

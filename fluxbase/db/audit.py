@@ -29,6 +29,11 @@ class Entry:
     arguments_mac: str | None = None
     remote: str | None = None
 
+    def as_row(self, outcome: Outcome, **more: Any) -> dict[str, Any]:
+        """Return the record as the query `add_audit` takes it."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return {**row, "outcome": outcome, **more}
+
 
 def entry(
     action: str,
@@ -77,7 +82,7 @@ def shape_of(value: object, depth: int = 3) -> Any:
         if depth == 0:
             return "object"
         return {name[:64]: shape_of(inner, depth - 1) for name, inner in list(items.items())[:50]}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"array[{len(cast('list[object]', value))}]"
     if value is None:
         return "null"

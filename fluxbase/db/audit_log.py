@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -82,7 +81,7 @@ class AuditLog:
     async def refuse_stranger(self, code: str, request_id: str, remote: str | None) -> None:
         """Write the record of a request whose credential was refused."""
         record = entry("authenticate", key=self.key, request_id=request_id, remote=remote)
-        await self._write([{**asdict(record), "outcome": "denied", "code": code}])
+        await self._write([record.as_row("denied", code=code)])
 
     async def run(self) -> None:
         """Write batches and delete what is past its retention, until cancelled."""
@@ -130,11 +129,10 @@ class AuditLog:
             request_id=call.request_id,
             remote=call.remote,
         )
-        return {
-            **asdict(record),
-            "at": datetime.fromtimestamp(at, UTC),
-            "outcome": outcome,
-            "code": code,
-            "rows": call.rows,
-            "duration_ms": seconds * 1000,
-        }
+        return record.as_row(
+            outcome,
+            at=datetime.fromtimestamp(at, UTC),
+            code=code,
+            rows=call.rows,
+            duration_ms=seconds * 1000,
+        )

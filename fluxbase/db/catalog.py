@@ -31,7 +31,7 @@ _GRANTS_LIVE: Final = 30.0  # seconds; membership of roles changes without an ev
 class Fetch(Protocol):
     """Runs a named query on the admin login."""
 
-    async def __call__(self, name: str, **arguments: object) -> list[Record]:
+    async def __call__(self, name: str, /, **arguments: object) -> list[Record]:
         """Return the rows of `name`."""
         ...
 
@@ -64,12 +64,20 @@ class Catalog:
         self._config = config
         self._fetch = fetch
         self._snapshot: Snapshot | None = None
+        self._fingerprint = ""
         self.version = 0
 
     def forget(self) -> None:
         """Drop what is remembered; the next call loads it anew."""
         self._snapshot = None
         self.version += 1
+
+    async def compare(self) -> None:
+        """Forget everything when the catalog changed; for databases that do not announce it."""
+        fingerprint = str((await self._fetch("catalog_fingerprint"))[0]["fingerprint"])
+        if self._fingerprint != fingerprint:
+            self._fingerprint = fingerprint
+            self.forget()
 
     async def visible(self, who: Principal) -> Mapping[tuple[str, str], Visible]:
         """Return every relation the caller may see, by schema and name, in that order."""

@@ -113,7 +113,7 @@ class Database:
             self._pool_of(who), who, entry, dry_run=dry_run, pooled=self.pooled, after=after
         )
 
-    async def admin(self, name: str, **arguments: object) -> list[Record]:
+    async def admin(self, name: str, /, **arguments: object) -> list[Record]:
         """Return the rows of a named query run as the owner; nothing of a caller's is ever SQL.
 
         Raises:
@@ -137,7 +137,7 @@ class Database:
             FluxbaseError: see `fluxbase.db.errors.translate`; nothing was changed.
         """
 
-        async def run(name: str, **arguments: object) -> list[Record]:
+        async def run(name: str, /, **arguments: object) -> list[Record]:
             query = queries()[name]
             return await conn.fetch(query.sql, *query.bind(arguments))
 

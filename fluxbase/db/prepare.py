@@ -15,11 +15,11 @@ from fluxbase.db.dsn import scram_verifier, with_database, with_login
 from fluxbase.db.files import sql_dir
 from fluxbase.db.pool import connect
 from fluxbase.db.queries import queries
-from fluxbase.db.sql import concat, dollar_quoted, ident, sql
+from fluxbase.db.sql import Sql, concat, dollar_quoted, ident, sql
 from fluxbase.errors import ConfigError, MigrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fluxbase.db.types import Connection
 
@@ -93,15 +93,24 @@ async def announce_catalog(url: str) -> bool:
 
 
 async def prepare(
-    admin_url: str, *, derive: Callable[[str], str], migrations: bool, roles: tuple[str, ...]
+    admin_url: str,
+    *,
+    base_url: str,
+    derive: Callable[[str], str],
+    migrations: bool,
+    roles: tuple[str, ...],
+    login_settings: Mapping[str, str],
 ) -> Logins:
     """Apply the program's migrations, set the logins' passwords, and return all addresses.
 
     Args:
         admin_url: the owner of the database, not through a transaction pooler.
+        base_url: the address that the other logins are made from; may lead through a pooler.
         derive: makes the password of a login from its name; the same on every instance.
         migrations: whether to apply pending migrations, or to refuse to start with any.
         roles: roles that tokens map to; the client login must be able to become them.
+
+        login_settings: settings that the logins carry, where they cannot be sent at connect.
 
     Raises:
         ConfigError: Postgres is too old, or a role of `roles` is missing or unsafe.
@@ -117,7 +126,8 @@ async def prepare(
         for kind in ("client", "service"):
             name = str(await conn.fetchval("SELECT platform.login_name($1)", kind))
             await _set_password(conn, name, derive(name))
-            logins[kind] = with_login(admin_url, name, derive(name))
+            await _carry(conn, name, login_settings)
+            logins[kind] = with_login(base_url, name, derive(name))
         for role in roles:
             await _allow(conn, role)
     finally:
@@ -144,6 +154,16 @@ async def _set_password(conn: Connection, login: str, password: str) -> None:
     verifier = scram_verifier(password, sha256(f"{login}:{password}".encode()).digest()[:16])
     literal = dollar_quoted(verifier, "q" + secrets.token_hex(8))
     await conn.execute(concat(sql("ALTER ROLE "), ident(login), sql(" PASSWORD "), literal))
+
+
+async def _carry(conn: Connection, login: str, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        literal = dollar_quoted(value, "q" + secrets.token_hex(8))
+        if name == "search_path":  # a list of names; as one literal it would be one name
+            literal = Sql(value)
+        await conn.execute(
+            concat(sql("ALTER ROLE "), ident(login), sql(" SET "), ident(name), sql(" = "), literal)
+        )
 
 
 async def _allow(conn: Connection, role: str) -> None:

@@ -117,7 +117,8 @@ async def write(
     """
     if who.read_only:
         raise Forbidden("this key may only read")
-    begin = sql("BEGIN READ WRITE") if pooled else concat(RESET, sql("BEGIN READ WRITE"))
+    # The reset stands inside the transaction, whose mode must be set before anything is asked.
+    begin = concat(sql("BEGIN READ WRITE; "), sql("") if pooled else RESET)
     async with _transaction(pool, begin, who, entry, keep=not dry_run) as held:
         yield Session(held.raw, who)
     if after is not None:
@@ -146,9 +147,7 @@ async def _begin(pool: Pool, begin: Sql, who: Principal, entry: Entry | None) ->
         held = await pool.acquire_bare()
         try:
             await held.raw.execute(begin)
-            row = await held.raw.fetchrow(text, *values)
-            if row is None or row["role"] != who.role:
-                raise InternalError
+            _expect(who, await held.raw.fetchrow(text, *values))
         except BaseException as error:
             pool.discard(held)
             if not isinstance(error, Exception):
@@ -184,6 +183,11 @@ def _enter(who: Principal, entry: Entry | None) -> tuple[Sql, list[object]]:
     role = params.add(who.role)
     parts.append(concat(sql("set_config('role', "), role, sql(", true) AS role")))
     return concat(sql("SELECT "), join(", ", parts)), params.values
+
+
+def _expect(who: Principal, row: Record | None) -> None:
+    if row is None or row["role"] != who.role:
+        raise InternalError
 
 
 async def _commit(pool: Pool, held: Held) -> None:

@@ -55,6 +55,11 @@ class RateLimiter:
         self._on_fallback = on_fallback
         self._shared_down_until = 0.0
 
+    def configure(self, per_minute: int, failed_per_minute: int) -> None:
+        """Change the limits; what was counted so far stays counted."""
+        self._per_minute = per_minute
+        self._failed = self._item(failed_per_minute)
+
     async def count(self, caller: str, per_minute: int | None) -> Quota:
         """Count one call.
 

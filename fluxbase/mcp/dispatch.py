@@ -130,6 +130,8 @@ class Dispatcher:
             error = DeadlineExceeded()
         except FluxbaseError as raised:
             error = raised
+            if isinstance(raised, InternalError):
+                log.exception("request %s failed", request.request_id)
         except Exception:
             log.exception("request %s failed", request.request_id)
             error = InternalError(hint=f"request {request.request_id}")

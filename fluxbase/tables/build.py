@@ -90,7 +90,8 @@ def read(plan: Read) -> Statement:
     )
     text = concat(
         sql(
-            "SELECT current_user::text, '[' || coalesce(string_agg(j, ',' ORDER BY n) FILTER (WHERE "
+            "SELECT current_user::text, "
+            "'[' || coalesce(string_agg(j, ',' ORDER BY n) FILTER (WHERE "
         ),
         fits,
         sql("), '') || ']', count(*) FILTER (WHERE "),

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import orjson
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from fluxbase.errors import Forbidden, InvalidArgument, InvalidData, TooLarge, TooManyAffected
 from fluxbase.tables import build, diagnose, filters, plan, projection, writes
 from fluxbase.toolkit import Context, tool
+from fluxbase.toolkit.json_text import JsonRows
 
 if TYPE_CHECKING:
     from fluxbase.db.relation import Visible
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Record
-
-_ROWS = {"type": "array", "items": {"type": "object"}}
 
 Table = Annotated[
     str,
@@ -38,25 +36,20 @@ DryRun = Annotated[bool, Field(description="Try it, report what would change, an
 MaxAffected = Annotated[
     int, Field(ge=1, le=1_000_000, description="Refuse, changing nothing, if more rows match")
 ]
-if TYPE_CHECKING:
-    Rows = orjson.Fragment
-else:
-    # JSON that Postgres wrote is passed on unread, so only its schema is known here.
-    Rows = Annotated[Any, WithJsonSchema(_ROWS)]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows, and how to get the next ones."""
 
-    rows: Rows
+    rows: JsonRows
     truncated: bool
     next_offset: int | None
     total: int | None
 
     def text(self) -> str:
         """Return the rows as a bare JSON array."""
-        return _text(self.rows)
+        return self.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +57,12 @@ class Inserted:
     """What was inserted."""
 
     inserted: int
-    records: Rows
+    records: JsonRows
     dry_run: bool
 
     def text(self) -> str:
         """Return the one row as an object, or several as an array."""
-        text = _text(self.records)
-        return text[1:-1] if self.inserted == 1 and text != "[]" else text
+        return self.records[1:-1] if self.inserted == 1 else self.records
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +70,7 @@ class Updated:
     """What was updated."""
 
     updated: int
-    records: Rows
+    records: JsonRows
     dry_run: bool
 
 
@@ -87,7 +79,7 @@ class Deleted:
     """What was deleted."""
 
     deleted: int
-    records: Rows
+    records: JsonRows
     dry_run: bool
 
 
@@ -140,7 +132,7 @@ async def query_table(
         )
     ctx.rows = kept
     truncated = seen > kept
-    return Page(orjson.Fragment(text), truncated, offset + kept if truncated else None, total)
+    return Page(JsonRows(text), truncated, offset + kept if truncated else None, total)
 
 
 @tool(scopes=("read:tables",), title="Count records", read_only=True)
@@ -189,7 +181,7 @@ async def insert_record(
     async with ctx.write(target.relation.full_name, dry_run=dry_run) as session:
         row = await session.fetchrow(statement)
     ctx.rows = row[1]
-    return Inserted(row[1], orjson.Fragment(row[2]), dry_run)
+    return Inserted(row[1], JsonRows(row[2]), dry_run)
 
 
 @tool(scopes=("write:tables",), title="Update records", destructive=True, idempotent=True)
@@ -208,7 +200,7 @@ async def update_record(
     back = _back(ctx, target, returning)
     statement = writes.update(target, data, columns, conditions, back)
     row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
-    return Updated(row[1], orjson.Fragment(row[2]), dry_run)
+    return Updated(row[1], JsonRows(row[2]), dry_run)
 
 
 @tool(scopes=("write:tables",), title="Delete records", destructive=True, idempotent=True)
@@ -226,7 +218,7 @@ async def delete_record(
         raise Forbidden("the database does not allow this caller to delete from the table")
     statement = writes.delete(target, conditions, _back(ctx, target, returning))
     row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
-    return Deleted(row[1], orjson.Fragment(row[2]), dry_run)
+    return Deleted(row[1], JsonRows(row[2]), dry_run)
 
 
 async def _find(ctx: Context, table: str) -> Visible:
@@ -296,7 +288,3 @@ def _writable(columns: frozenset[str]) -> frozenset[str]:
     if not columns:
         raise Forbidden("the database does not allow this caller to write to the table this way")
     return columns
-
-
-def _text(rows: orjson.Fragment) -> str:
-    return str(rows.contents)

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
-
-import orjson
+from typing import TYPE_CHECKING, Any, cast
 
 from fluxbase.errors import ConfigError, FluxbaseError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
 from fluxbase.toolkit.context import Context
+from fluxbase.toolkit.json_text import write
 from fluxbase.toolkit.resource import Resource, resources_of
 from fluxbase.toolkit.tool import Tool, tools_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
     from fluxbase.db.audit_log import AuditLog
     from fluxbase.db.database import Database
     from fluxbase.principal import Principal
-
-
-@runtime_checkable
-class HasText(Protocol):
-    """A result that says itself what a model should read."""
-
-    def text(self) -> str:
-        """Return the text block."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +149,10 @@ class Runner:
         except FluxbaseError as error:
             await self._failed(ctx, error, started)
             raise
-        structured = orjson.dumps(result)
-        text = result.text() if isinstance(result, HasText) else structured.decode()
+        structured = write(result)
+        # A result may say itself what a model should read; else it reads the JSON.
+        own: Callable[[], str] | None = getattr(result, "text", None)
+        text = own() if own else structured.decode()
         self._done(ctx, started)
         return Answer(text, structured, ctx.rows)
 

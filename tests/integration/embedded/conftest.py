@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from stand import ACCOUNTS, ROOT, Account, Driver, running
+from tests.integration.embedded.stand import ACCOUNTS, ROOT, Account, Driver, running
 
 from fluxbase.embedded.pidfile import leftovers, live
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from stand import (
+from tests.integration.embedded.stand import (
     ACCOUNTS,
     ROOT,
     Account,

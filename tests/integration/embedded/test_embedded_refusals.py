@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from stand import ask, names, running
+from tests.integration.embedded.stand import ask, names, running
 
 from fluxbase.embedded import EmbeddedPostgres
 from fluxbase.errors import ConfigError, FluxbaseError, Unavailable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from stand import ACCOUNTS, ROOT, Account, ask, login, package_dir, running
+from tests.integration.embedded.stand import ACCOUNTS, ROOT, Account, ask, login, package_dir, running
 
 from fluxbase.embedded import Endpoint
 

@@ -1,0 +1,1 @@
+"""The wiring: the only package that knows every room."""

@@ -1,0 +1,274 @@
+"""Puts the parts together and keeps them running; readable from top to bottom in one sitting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+
+from fluxbase import config as configuration
+from fluxbase.app.doctor import Finding, lint
+from fluxbase.auth.authenticate import Authenticator
+from fluxbase.auth.jwt import Verifier, load_keys
+from fluxbase.db.audit_log import AuditLog
+from fluxbase.db.listen import Listener
+from fluxbase.errors import ConfigError, FluxbaseError
+from fluxbase.http.gate import Gate
+from fluxbase.http.health import Health
+from fluxbase.http.hosts import HostGuard
+from fluxbase.http.mcp import McpEndpoint
+from fluxbase.http.routes import not_allowed, not_found, routes
+from fluxbase.limits.rate import RateLimiter
+from fluxbase.mcp.dispatch import Dispatcher
+from fluxbase.observe import Observer
+from fluxbase.schema import resources as schema_resources
+from fluxbase.schema import tools as schema_tools
+from fluxbase.tables import tools as tables_tools
+from fluxbase.toolkit.toolbox import Runner, Toolbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from fluxbase.app.backend import Backend
+    from fluxbase.config import Config
+
+log = logging.getLogger(__name__)
+
+ROOMS: Final = (tables_tools, schema_tools, schema_resources)
+# What a running server cannot change without losing connections or its address.
+FIXED: Final = ("server", "database", "migrations", "limits.storage", "auth.peppers")
+_CHECKS_LIVE: Final = 1.0
+
+
+def toolbox(config: Config) -> Toolbox:
+    """Return every tool and resource under the configuration's allowlists.
+
+    Raises:
+        ConfigError: an allowlist names something that does not exist.
+    """
+    return Toolbox(
+        ROOMS,
+        allowed_tools=config.mcp.allowed_tools,
+        allowed_resources=config.mcp.allowed_resources,
+    )
+
+
+class Server:
+    """An ASGI application whose configuration can be replaced while it serves."""
+
+    def __init__(self, backend: Backend, file: Path | None = None) -> None:
+        self._backend = backend
+        self._file = file
+        config = backend.config
+        self.observer = Observer()
+        self.observer.watch(self._gauges)
+        self.limiter = RateLimiter(
+            config.limits.storage.get_secret_value(),
+            per_minute=config.mcp.rate_limit_per_min,
+            failed_per_minute=config.auth.failed_per_min,
+            on_fallback=self.observer.fallback.inc,
+        )
+        self.audit = AuditLog(
+            backend.database,
+            key=backend.peppers.derive("audit"),
+            reads=config.audit.reads,
+            retention=config.audit.retention,
+            on_lost=self.observer.audit_lost.inc,
+        )
+        self.authenticator = Authenticator(
+            backend.database,
+            backend.peppers,
+            live=config.auth.key_cache,
+            jwt=config.auth.jwt,
+            verifier=_verifier(config),
+        )
+        self.listener = Listener(
+            lambda: backend.database.logins.admin,
+            {"fluxbase_keys": self.authenticator.forget, "fluxbase_catalog": self._forget_catalog},
+        )
+        self.findings: list[Finding] = []
+        self.config = config
+        self._reload_error: str | None = None
+        self._checked: tuple[float, Mapping[str, Mapping[str, Any]]] = (0.0, {})
+        self.health = Health(self._checks, self.observer, self._gate(), config.metrics.allow_from)
+        self._app = self._build(config)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve by the configuration that is current when the request arrives."""
+        await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Server]:
+        """Keep everything in the background going for as long as the block lasts.
+
+        Raises:
+            ConfigError: the linter found unsafe exposure and `database.strict` is set.
+        """
+        await self._lint(strict=self.config.database.strict)
+        background = [
+            self.listener.run(),
+            self.audit.run(),
+            _every(30, self.authenticator.flush_uses),
+            self._backend.database.follow_replicas(),
+        ]
+        if not self._backend.announced:
+            log.warning("no event trigger: the catalog is compared every second instead")
+            background.append(_every(1, self._compare_catalog))
+        if self._backend.postgres is not None:
+            background.append(self._backend.postgres.supervise())
+        tasks = [asyncio.ensure_future(work) for work in background]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(FluxbaseError):
+                await self.authenticator.flush_uses()
+
+    def drain(self) -> None:
+        """Say that no new requests should come here."""
+        self.health.draining = True
+
+    def reload(self) -> None:
+        """Read the configuration again and take it over whole, or keep the old one."""
+        try:
+            fresh = configuration.load(self._file).config
+            fixed = [key for key in FIXED if _at(fresh, key) != _at(self.config, key)]
+            if fixed:
+                raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")
+            self._app = self._build(fresh)
+        except FluxbaseError as error:
+            self._reload_error = error.message
+            self.observer.reloads.labels("failed").inc()
+            log.error("the configuration was not reloaded: %s", error.message)  # noqa: TRY400
+            return
+        self._reload_error = None
+        self.observer.reloads.labels("ok").inc()
+        log.info("the configuration was reloaded")
+
+    def _build(self, config: Config) -> ASGIApp:
+        """Return the application of one configuration; raises before anything is changed."""
+        box = toolbox(config)
+        verifier = _verifier(config)
+        dispatcher = Dispatcher(
+            Runner(box, self._backend.database, self.audit),
+            self.observer,
+            deadline=config.server.request_timeout,
+            page_size=config.mcp.page_size,
+        )
+        endpoint = McpEndpoint(
+            self._gate(), dispatcher, self.observer, max_size=config.mcp.max_message_size
+        )
+        app = HostGuard(
+            Starlette(
+                routes=routes(
+                    config.mcp.base_path, endpoint if config.mcp.enabled else None, self.health
+                ),
+                exception_handlers={404: not_found, 405: not_allowed},
+            ),
+            allowed_hosts=config.server.allowed_hosts,
+            allowed_origins=config.server.allowed_origins,
+        )
+        self.limiter.configure(config.mcp.rate_limit_per_min, config.auth.failed_per_min)
+        self.authenticator.configure(config.auth.key_cache, config.auth.jwt, verifier)
+        self.audit.reads = config.audit.reads
+        self.health.allow_from = config.metrics.allow_from
+        self.config = config
+        return app
+
+    def _gate(self) -> Gate:
+        return Gate(self.authenticator, self.limiter, self.audit)
+
+    def _forget_catalog(self, _payload: str) -> None:
+        self._backend.database.catalog.forget()
+
+    async def _compare_catalog(self) -> None:
+        await self._backend.database.catalog.compare()
+
+    async def _lint(self, *, strict: bool) -> None:
+        self.findings = await lint(self._backend.database)
+        for finding in self.findings:
+            log.warning("%s: %s", finding.target, finding.text)
+        unsafe = [finding for finding in self.findings if finding.unsafe]
+        if strict and unsafe:
+            raise ConfigError(
+                f"database.strict: {len(unsafe)} unsafe exposures",
+                hint="run `fluxbase doctor`",
+            )
+
+    async def _checks(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what readiness depends on; asked of Postgres at most once a second."""
+        at, known = self._checked
+        if known and time.monotonic() - at < _CHECKS_LIVE:
+            return known
+        database = await self._check_database()
+        checks: dict[str, Mapping[str, Any]] = {
+            "database": database,
+            "listener": {"ok": True, "connected": self.listener.connected},
+            "config": {"ok": True, "reload_error": self._reload_error},
+            "exposure": {"ok": True, "findings": [f.as_dict() for f in self.findings]},
+        }
+        self._checked = (time.monotonic(), checks)
+        return checks
+
+    async def _check_database(self) -> dict[str, Any]:
+        try:
+            seconds = await self._backend.database.ready()
+        except FluxbaseError as error:
+            return {"ok": False, "error": error.message}
+        return {"ok": True, "ms": round(seconds * 1000, 2)}
+
+    def _gauges(self) -> Iterable[tuple[str, str, str, float]]:
+        for state in self._backend.database.states():
+            yield "pool_size", "Connections allowed", state.name, state.size
+            yield "pool_in_use", "Connections in use", state.name, state.in_use
+            yield "pool_waiting", "Callers waiting for a connection", state.name, state.waiting
+
+
+def _verifier(config: Config) -> Verifier | None:
+    jwt = config.auth.jwt
+    if not jwt.enabled:
+        return None
+    if not jwt.issuer or not jwt.audience:
+        raise ConfigError("auth.jwt: issuer and audience are needed to accept tokens")
+    keys = load_keys(
+        secret=jwt.secret.get_secret_value() if jwt.secret else None,
+        public_keys=[(k.kid, k.alg, _text(k.file, "auth.jwt.keys")) for k in jwt.keys],
+        jwks=_text(jwt.jwks_file, "auth.jwt.jwks_file") if jwt.jwks_file else None,
+    )
+    return Verifier(
+        keys,
+        jwt.issuer,
+        jwt.audience,
+        max_lifetime=round(jwt.max_lifetime),
+        required=jwt.required,
+    )
+
+
+def _text(file: Path, key: str) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{key}: {file} cannot be read") from None
+
+
+def _at(config: Config, key: str) -> object:
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        with suppress(FluxbaseError):
+            await work()
