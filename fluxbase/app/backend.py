@@ -87,6 +87,21 @@ async def open_backend(
 
 
 @asynccontextmanager
+async def open_owner(
+    config: Config, *, notify: Callable[[str], None] = log.info
+) -> AsyncGenerator[str]:
+    """Start Postgres if it is ours and yield the owner's address; nothing is migrated.
+
+    Raises:
+        ConfigError: the configuration cannot work.
+        Unavailable: Postgres does not come up or cannot be reached.
+    """
+    peppers = await asyncio.to_thread(load_peppers, config)
+    async with _cluster(config, peppers, notify) as (logins, _, _):
+        yield logins.admin
+
+
+@asynccontextmanager
 async def _cluster(
     config: Config, peppers: Peppers, notify: Callable[[str], None]
 ) -> AsyncGenerator[tuple[Logins, str, EmbeddedPostgres | None]]:

@@ -103,7 +103,6 @@ async def _key(backend: Backend, kind: KeyKind, new: NewKey, kept: str | None) -
     return (await backend.keys.create(kind, replace(new, expires_at=expires))).key
 
 
-
 async def _works(backend: Backend, kind: KeyKind, text: str) -> bool:
     source = "x-client-key" if kind == "client_key" else "x-service-key"
     config = backend.config.auth

@@ -63,9 +63,15 @@ def toolbox(config: Config) -> Toolbox:
 class Server:
     """An ASGI application whose configuration can be replaced while it serves."""
 
-    def __init__(self, backend: Backend, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        file: Path | None = None,
+        flags: Mapping[str, object] | None = None,
+    ) -> None:
         self._backend = backend
         self._file = file
+        self._flags = flags
         config = backend.config
         self.observer = Observer()
         self.observer.watch(self._gauges)
@@ -140,7 +146,7 @@ class Server:
     def reload(self) -> None:
         """Read the configuration again and take it over whole, or keep the old one."""
         try:
-            fresh = configuration.load(self._file).config
+            fresh = configuration.load(self._file, flags=self._flags).config
             fixed = [key for key in FIXED if _at(fresh, key) != _at(self.config, key)]
             if fixed:
                 raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")

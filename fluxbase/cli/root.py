@@ -71,6 +71,9 @@ def report(error: Exception) -> int:
     if isinstance(error, click.Abort):
         click.echo("aborted", err=True)
         return INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return WRONG
     if isinstance(error, click.ClickException):
         _say(error.format_message(), _usage(error))
         return WRONG if isinstance(error, click.UsageError) else FAILED
@@ -102,7 +105,7 @@ def _usage(error: click.ClickException) -> str | None:
 @click.version_option(__version__, prog_name="fluxbase", message="%(prog)s %(version)s")
 @common_options
 def cli() -> None:
-    """A Postgres backend for AI assistants: row-level security per key, served over MCP.
+    """Serve Postgres to AI assistants over MCP, with row-level security per key.
 
     \b
     Example:

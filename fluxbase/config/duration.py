@@ -30,12 +30,11 @@ def seconds(value: object) -> float:
 
 
 def text(value: float) -> str:
-    """Return the shortest duration text of `value` seconds: `90` is `90s`, `7200` is `2h`."""
+    """Return the shortest duration text of `value` seconds: `3600` is `3600s`, `172800` is `2d`."""
     if value and value < 1:
         return f"{round(value * 1000)}ms"
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if value >= 2 * size and value % size == 0:
-            return f"{int(value // size)}{unit}"
+    if value >= 2 * _UNITS["d"] and value % _UNITS["d"] == 0:
+        return f"{int(value // _UNITS['d'])}d"
     return f"{value:g}s"
 
 

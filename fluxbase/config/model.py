@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from fluxbase.config.duration import Duration
 
@@ -25,6 +25,21 @@ class Section(BaseModel):
     """A block of the file: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_blocks(cls, data: object) -> object:
+        """Take a block whose lines are all commented out, which YAML reads as null, for empty."""
+        if not isinstance(data, dict):
+            return data
+        items = cast("dict[str, object]", data)
+        blocks = {
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        }
+        empty: dict[str, object] = {}
+        return {k: empty if v is None and k in blocks else v for k, v in items.items()}
 
 
 class Mcp(Section):

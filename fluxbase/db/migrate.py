@@ -29,6 +29,7 @@ History = Literal["system_migrations", "user_migrations"]
 _LOCK: Final = 0x666C7578
 _NAME: Final = re.compile(r"^(\d+)_([A-Za-z0-9_-]+)\.sql$")
 _UP: Final = re.compile(r"^--\s*migrate:up([^\n]*)$", re.MULTILINE)
+_COMMENT: Final = re.compile(r"--[^\n]*")
 _DOWN: Final = re.compile(r"^--\s*migrate:down([^\n]*)$", re.MULTILINE)
 
 
@@ -135,7 +136,7 @@ async def down(conn: Connection, history: History, migrations: list[Migration]) 
         migration = next((m for m in migrations if m.version == last), None)
         if migration is None:
             raise MigrationError(f"the file of migration {last} is gone")
-        if not migration.down:
+        if not _COMMENT.sub("", migration.down or "").strip():
             raise MigrationError(f"migration {last}_{migration.name} has no '-- migrate:down' part")
         await _undo(conn, history, migration)
         return migration
@@ -174,6 +175,12 @@ async def _applied(conn: Connection, history: History) -> dict[str, asyncpg.Reco
 async def _apply(conn: Connection, history: History, migration: Migration) -> None:
     record = f"INSERT INTO platform.{history} (version, name, checksum) VALUES ($1, $2, $3)"  # noqa: S608
     values = (migration.version, migration.name, migration.checksum)
+    if not _COMMENT.sub("", migration.up).strip():
+        # Recorded now, it would count as changed after it ran once its SQL is written.
+        raise MigrationError(
+            f"migration {migration.version}_{migration.name} has no SQL after '-- migrate:up'",
+            hint="write it, or remove the file",
+        )
     try:
         if not migration.in_transaction:
             await conn.execute(migration.up)

@@ -14,7 +14,7 @@ from fluxbase.http.gate import refusal_headers
 from fluxbase.mcp.wire import MODERN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.requests import Request
 
@@ -83,7 +83,7 @@ class Health:
             Unauthenticated: it is neither.
         """
         remote = request.client.host if request.client else None
-        if remote and any(ip_address(remote) in network for network in self.allow_from):
+        if _is_among(remote, self.allow_from):
             return
         admitted = await self.gate.admit(request.scope["headers"], remote, "")
         if not admitted.who.is_service:
@@ -96,3 +96,11 @@ _RETRY: Final = {"retry-after": "1"}
 def _refused(error: FluxbaseError) -> Response:
     headers = {k.decode(): v.decode() for k, v in refusal_headers(error)}
     return JSONResponse({"error": error.as_dict()}, error.status, headers=headers)
+
+
+def _is_among(remote: str | None, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(remote or "")
+    except ValueError:  # what a proxy forwards as an address need not be one
+        return False
+    return any(address in network for network in networks)

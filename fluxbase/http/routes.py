@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -38,7 +39,8 @@ async def not_found(_request: Request, _error: Exception) -> Response:
     return JSONResponse({"error": error.as_dict()}, 404)
 
 
-async def not_allowed(_request: Request, _error: Exception) -> Response:
+async def not_allowed(_request: Request, refused: Exception) -> Response:
     """Answer a method that a path does not have."""
     error = UnknownResource("this method is not answered at this path")
-    return JSONResponse({"error": error.as_dict()}, 405)
+    headers = refused.headers if isinstance(refused, HTTPException) else None
+    return JSONResponse({"error": error.as_dict()}, 405, headers=headers)

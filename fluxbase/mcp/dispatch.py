@@ -15,13 +15,14 @@ from fluxbase.errors import (
     FluxbaseError,
     InternalError,
     RateLimited,
+    TooLarge,
     Unavailable,
     UnknownMethod,
     UnknownResource,
     UnknownTool,
 )
 from fluxbase.mcp import wire
-from fluxbase.mcp.inbound import Message, id_of, is_modern, judge
+from fluxbase.mcp.inbound import Message, id_of, judge
 from fluxbase.mcp.paging import Pager
 from fluxbase.mcp.wire import ProtocolError
 from fluxbase.observe import Call, Observer
@@ -42,6 +43,8 @@ INSTRUCTIONS: Final = (
 # transport has to know it, so it is not wrapped into a tool's result.
 _TRANSPORT: Final = (Unavailable, RateLimited, InternalError, UnknownTool, UnknownResource)
 _TTL_MS: Final = 5000
+_MOST_MESSAGES: Final = 50
+_MOST_BATCH_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +93,52 @@ class Dispatcher:
         self, request: Request, body: object, headers: Mapping[str, str], charge: Charge
     ) -> Reply:
         """Answer the decoded body of one POST."""
+        until = asyncio.get_running_loop().time() + self._deadline
         if not isinstance(body, list):
-            return await self._one(request, body, headers)
+            return await self._one(request, body, headers, until)
         items = cast("list[object]", body)
-        # A client of that version sends the header only after 2025-06-18; without one, batches
-        # are what the assumed version allows.
-        if headers.get("mcp-protocol-version", wire.ASSUMED) != wire.BATCHES or not items:
-            error = ProtocolError(wire.INVALID_REQUEST, "batches are not part of this version")
-            return Reply(wire.failure(error), 400)
-        replies: list[Reply] = []
-        for place, item in enumerate(items):
-            if place:
-                await charge()
-            replies.append(await self._one(request, item, headers))
-        bodies = [reply.body for reply in replies if reply.body is not None]
+        flaw = _flaw(items, headers)
+        if flaw is not None:
+            return Reply(wire.failure(ProtocolError(wire.INVALID_REQUEST, flaw)), 400)
+        # All are paid for before the first runs: either the whole batch is answered or none of it.
+        for _ in items[1:]:
+            await charge()
+        bodies: list[bytes] = []
+        left = _MOST_BATCH_BYTES
+        for item in items:
+            reply = await self._one(request, item, headers, until, full=left <= 0)
+            if reply.body is not None:
+                bodies.append(reply.body)
+                left -= len(reply.body)
         return Reply(b"[" + b",".join(bodies) + b"]") if bodies else Reply(None, 202)
 
-    async def _one(self, request: Request, body: object, headers: Mapping[str, str]) -> Reply:
+    async def _one(
+        self,
+        request: Request,
+        body: object,
+        headers: Mapping[str, str],
+        until: float,
+        *,
+        full: bool = False,
+    ) -> Reply:
         try:
             message = judge(body, headers)
         except ProtocolError as error:
             self._observer.refused.labels(error.code).inc()
-            return Reply(
-                wire.failure(error, id_of(body), modern=is_modern(body, headers)), error.http_status
-            )
+            return Reply(wire.failure(error, id_of(body)), error.http_status)
         if message is None or message.is_notification:
             return Reply(None, 202)
-        return await self._answer(request, message)
+        if full:
+            error = TooLarge("the answers before this one fill the batch; this was not run")
+            return Reply(wire.failure(error, message.id))
+        return await self._answer(request, message, until)
 
-    async def _answer(self, request: Request, message: Message) -> Reply:
+    async def _answer(self, request: Request, message: Message, until: float) -> Reply:
         started = time.perf_counter()
         error: FluxbaseError | None = None
         reply: Reply
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout_at(until):
                 result = await self._handler(message)(request, message)
             reply = Reply(wire.success(message.id, result, modern=message.modern))
         except TimeoutError:
@@ -175,9 +190,7 @@ class Dispatcher:
         return handler
 
     async def _initialize(self, _request: Request, message: Message) -> Mapping[str, Any]:
-        wanted = message.params.get("protocolVersion")
-        if not isinstance(wanted, str):
-            raise ProtocolError(wire.INVALID_PARAMS, "'protocolVersion' must be a string")
+        wanted = _text(message, "protocolVersion")
         return {
             # Source: MCP lifecycle, version negotiation: another version means "I speak this one".
             "protocolVersion": wanted if wanted in wire.LEGACY else wire.LEGACY[-1],
@@ -228,16 +241,16 @@ class Dispatcher:
         return page
 
     async def _tools_call(self, request: Request, message: Message) -> Mapping[str, Any]:
-        arguments = message.params.get("arguments", {})
+        name, arguments = _text(message, "name"), message.params.get("arguments")
+        if arguments is None:  # left out, or null from clients that write what is not there
+            arguments = {}
         if not isinstance(arguments, dict):
             raise ProtocolError(wire.INVALID_PARAMS, "'arguments' must be an object")
-        answer = await self._runner.call(
-            request, message.params.get("name"), cast("dict[str, Any]", arguments)
-        )
+        answer = await self._runner.call(request, name, cast("dict[str, Any]", arguments))
         return wire.tool_result(answer.text, answer.structured)
 
     async def _resources_read(self, request: Request, message: Message) -> Mapping[str, Any]:
-        uri = message.params.get("uri")
+        uri = _text(message, "uri")
         text = await self._runner.read(request, uri)
         result: dict[str, Any] = {
             "contents": [{"uri": uri, "mimeType": "application/json", "text": text}]
@@ -247,11 +260,38 @@ class Dispatcher:
         return result
 
 
+def _flaw(items: list[object], headers: Mapping[str, str]) -> str | None:
+    """Return why a batch is refused as a whole, or `None`."""
+    # A client of that version knows no version header; without one, batches are what the assumed
+    # version allows.
+    if headers.get("mcp-protocol-version", wire.ASSUMED) != wire.BATCHES:
+        return f"batches exist in version {wire.BATCHES} only"
+    if not items:
+        return "a batch has at least one message"
+    if len(items) > _MOST_MESSAGES:
+        return f"a batch has at most {_MOST_MESSAGES} messages"
+    if any(_method_of(item) == "initialize" for item in items):
+        return "'initialize' must not be part of a batch"
+    return None
+
+
+def _method_of(item: object) -> object:
+    return cast("dict[str, object]", item).get("method") if isinstance(item, dict) else None
+
+
+def _text(message: Message, name: str) -> str:
+    value = message.params.get(name)
+    if not isinstance(value, str):
+        raise ProtocolError(wire.INVALID_PARAMS, f"'{name}' must be a string")
+    return value
+
+
 def _status(error: FluxbaseError, *, modern: bool) -> int:
     if isinstance(error, ProtocolError):
-        return error.http_status
+        return error.http_status if not modern else 400
     if isinstance(error, Unavailable | RateLimited | InternalError):
         return error.status
-    # The modern transport answers an unknown method with 404; every other error is a result of
-    # the protocol and travels as 200.
-    return 404 if modern and isinstance(error, UnknownMethod) else 200
+    # The modern transport says in HTTP too what is unknown; an older error travels as a result.
+    if modern and isinstance(error, UnknownMethod):
+        return 404
+    return 400 if modern and isinstance(error, UnknownTool | UnknownResource) else 200

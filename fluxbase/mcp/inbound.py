@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _MAX_ID: Final = 128
 _MAX_INT: Final = 2**53 - 1
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_VERSION: Final = "mcp-protocol-version"
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 
@@ -56,19 +57,26 @@ def judge(body: object, headers: Mapping[str, str]) -> Message | None:
         ProtocolError: the message is not JSON-RPC 2.0, or breaks the rules of its version.
     """
     data = _object(body)
-    request_id, is_notification = _identity(data)
-    if "method" not in data and ("result" in data or "error" in data):
+    if "result" in data or "error" in data:
+        _check_response(data, headers)
         return None
+    request_id, is_notification = _identity(data)
     method = data.get("method")
     if not isinstance(method, str):
         raise ProtocolError(INVALID_REQUEST, "'method' must be a string")
-    params = data.get("params", {})
+    params = data.get("params")
+    if params is None:  # some clients write null where they mean nothing
+        params = {}
     if not isinstance(params, dict):
         raise ProtocolError(INVALID_PARAMS, "'params' must be an object")
     params = cast("dict[str, Any]", params)
-    version, modern = _version(params, headers)
-    if modern and not is_notification:
-        _check_modern(method, params, headers, version)
+    if is_notification:
+        # No version says which headers a notification needs, so only the version is looked at.
+        version, modern = _version(headers.get(_VERSION), _named_version(params))
+    else:
+        version, modern = _agreed_version(params, headers)
+        if modern:
+            _check_modern(method, params, headers)
     return Message(method, params, request_id, is_notification, version, modern)
 
 
@@ -78,14 +86,6 @@ def id_of(body: object) -> str | int | None:
         return None
     value = cast("dict[str, object]", body).get("id")
     return value if _is_id(value) else None
-
-
-def is_modern(body: object, headers: Mapping[str, str]) -> bool:
-    """Return whether a message, even a refused one, speaks the modern era."""
-    params = cast("dict[str, object]", body).get("params") if isinstance(body, dict) else None
-    named = _named_version(cast("dict[str, Any]", params) if isinstance(params, dict) else {})
-    header = headers.get("mcp-protocol-version")
-    return named is not None or (header is not None and header not in LEGACY)
 
 
 def _object(body: object) -> dict[str, Any]:
@@ -116,65 +116,85 @@ def _is_id(value: object) -> TypeGuard[str | int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INT
 
 
-def _named_version(params: Mapping[str, Any]) -> str | None:
+def _check_response(data: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    if "method" in data:
+        raise ProtocolError(INVALID_REQUEST, "a message is a request or a response, not both")
+    if headers.get(_VERSION) in MODERN:
+        raise ProtocolError(INVALID_REQUEST, "clients of this version send no responses")
+
+
+def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = params.get("_meta")
-    named = (
-        cast("dict[str, Any]", meta).get(META + "protocolVersion")
-        if isinstance(meta, dict)
-        else None
-    )
-    return named if isinstance(named, str) else None
+    return cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}
 
 
-def _version(params: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[str, bool]:
+def _named_version(params: Mapping[str, Any]) -> str | None:
+    named = _meta(params).get(META + "protocolVersion")
+    if named is not None and not isinstance(named, str):
+        raise ProtocolError(INVALID_PARAMS, f"{META}protocolVersion must be a string")
+    return named
+
+
+def _agreed_version(params: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[str, bool]:
+    """Return the version of a request, on which its body and its header have to agree."""
+    named, header = _named_version(params), headers.get(_VERSION)
+    if named is not None and (header is not None or named not in LEGACY):
+        _match("MCP-Protocol-Version", header, named)
+    return _version(header, named)
+
+
+def _version(header: str | None, named: str | None) -> tuple[str, bool]:
     """Return the version spoken and whether it is of the modern era.
 
     Raises:
         ProtocolError: the version is not supported.
     """
-    named, header = _named_version(params), headers.get("mcp-protocol-version")
-    spoken = named if named is not None else header
+    spoken = header if header is not None else named
     if spoken is None:
         return ASSUMED, False
-    if spoken in LEGACY and named is None:
-        return spoken, False
-    if spoken not in MODERN:
+    if spoken not in SUPPORTED:
         raise ProtocolError(
             UNSUPPORTED_VERSION,
             "this protocol version is not supported",
             data={"supported": list(SUPPORTED), "requested": spoken[:32]},
         )
-    return spoken, True
+    return spoken, spoken in MODERN
 
 
-def _check_modern(
-    method: str, params: Mapping[str, Any], headers: Mapping[str, str], version: str
-) -> None:
-    meta = cast(
-        "Mapping[str, Any]", params.get("_meta") if isinstance(params.get("_meta"), dict) else {}
-    )
+def _check_modern(method: str, params: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    meta = _meta(params)
     if META + "protocolVersion" not in meta:
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must name {META}protocolVersion")
     if not isinstance(meta.get(META + "clientCapabilities"), dict):
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must carry {META}clientCapabilities")
-    _match("MCP-Protocol-Version", headers.get("mcp-protocol-version"), version)
     _match("Mcp-Method", headers.get("mcp-method"), method)
     if method in _NAMED:
-        _match("Mcp-Name", headers.get("mcp-name"), params.get(_NAMED[method]))
+        value, header = params.get(_NAMED[method]), headers.get("mcp-name")
+        # Neither there: the method itself says better what is missing.
+        if value is not None or header is not None:
+            _match("Mcp-Name", _decoded(header), value)
 
 
 def _match(name: str, header: str | None, value: object) -> None:
     if header is None:
-        raise ProtocolError(HEADER_MISMATCH, f"the header {name} is missing")
-    if _decoded(header) != value:
+        raise ProtocolError(HEADER_MISMATCH, f"the header {name} is missing or malformed")
+    if header != value:
         raise ProtocolError(HEADER_MISMATCH, f"the header {name} differs from the body")
 
 
-def _decoded(header: str) -> str | None:
-    """Return a header's text; what ASCII cannot carry comes as `=?base64?…?=`."""
-    if not (header.startswith("=?base64?") and header.endswith("?=")):
+def _decoded(header: str | None) -> str | None:
+    """Return a header's text; what ASCII cannot carry comes as `=?base64?…?=`.
+
+    Source: MCP 2026-07-28, Streamable HTTP, value encoding.
+    """
+    if header is None or not (header.isascii() and header.isprintable()):
+        return None
+    if not (header.startswith("=?base64?") and header.endswith("?=") and len(header) >= 11):
         return header
     try:
-        return base64.b64decode(header[9:-2], validate=True).decode()
+        decoded = base64.b64decode(header[9:-2], validate=True)
+        # Base64 of one text can be written in several ways; whoever reads it another way on the
+        # route would see another value.
+        return decoded.decode() if base64.b64encode(decoded).decode() == header[9:-2] else None
     except (binascii.Error, ValueError):
         return None

@@ -68,10 +68,16 @@ _LEGACY_CODES: Final[dict[type[FluxbaseError], int]] = {
     DeadlineExceeded: EXECUTION_FAILED,
     InternalError: INTERNAL_ERROR,
 }
+# The modern era forbids -32002 and wants nothing new from -32000 to -32019; `data.code` tells more.
 _MODERN_CODES: Final[dict[type[FluxbaseError], int]] = {
     **_LEGACY_CODES,
     UnknownResource: INVALID_PARAMS,
     UnknownTool: INVALID_PARAMS,
+    Unauthenticated: INVALID_REQUEST,
+    Forbidden: INVALID_REQUEST,
+    RateLimited: INVALID_REQUEST,
+    Unavailable: INTERNAL_ERROR,
+    DeadlineExceeded: INTERNAL_ERROR,
 }
 
 
@@ -95,7 +101,7 @@ def code_of(error: FluxbaseError, *, modern: bool) -> int:
     for kind in type(error).__mro__:
         if kind in codes:
             return codes[kind]
-    return EXECUTION_FAILED
+    return INTERNAL_ERROR if modern else EXECUTION_FAILED
 
 
 def error_object(error: FluxbaseError, *, modern: bool = False) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""Lets commands on one embedded Postgres take turns; it must not know what they do in theirs.
+
+Whoever starts Postgres also stops it. Without turns a command that came second would lose the
+database when the first is done, and a server that starts would find one that is about to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from fluxbase.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from fluxbase.config import Config
+
+_POLL: Final = 0.03
+
+
+@asynccontextmanager
+async def turn(config: Config, *, patience: float = 60.0) -> AsyncGenerator[None]:
+    """Keep other commands out for as long as the block lasts; a database elsewhere needs no turns.
+
+    Raises:
+        Unavailable: another command does not end within `patience` seconds.
+    """
+    lock = None if config.database.url is not None else _open(config.database.embedded.data_dir)
+    if lock is None:
+        yield
+        return
+    try:
+        end = time.monotonic() + patience
+        while not _taken(lock):
+            if time.monotonic() > end:
+                raise Unavailable(
+                    "another fluxbase command is still starting or using this database",
+                    hint="wait for its end, or stop it",
+                )
+            await asyncio.sleep(_POLL)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open(data_dir: Path) -> int | None:
+    try:
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(data_dir.with_name(f"{data_dir.name}.turn"), flags, 0o600)
+    except OSError:
+        # A folder that cannot be written is explained by who needs it for more than this.
+        return None
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
