@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Record
 
 _KEYS_KEPT: Final = 50_000
-_KEYS_UNKNOWN: Final = 10_000
 # What a role may carry over to its callers; anything else of a role stays its own.
 HOISTED: Final = frozenset(
     {"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "work_mem"}

@@ -21,6 +21,12 @@ def with_login(url: str, user: str, password: str) -> str:
     return urlunsplit((parts.scheme, login + host, parts.path, query, ""))
 
 
+def same_login(url: str, other: str) -> str:
+    """Return `url` with the user and password of `other`."""
+    parts = urlsplit(other)
+    return with_login(url, unquote(parts.username or ""), unquote(parts.password or ""))
+
+
 def with_database(url: str, database: str) -> str:
     """Return `url` leading to another database of the same cluster."""
     return urlunsplit(urlsplit(url)._replace(path="/" + quote(database, safe="")))

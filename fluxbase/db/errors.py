@@ -25,6 +25,7 @@ from fluxbase.errors import (
 CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver lost track of the line, which is then of no use
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -35,6 +36,7 @@ CONNECTION_ERRORS: Final = (
 )
 
 _CONSTRAINTS: Final = {
+    "23001": "a referenced row is still referenced",
     "23502": "a column that needs a value has none",
     "23503": "a referenced row does not exist, or is still referenced",
     "23505": "a row with the same key exists already",
@@ -45,11 +47,18 @@ _EXACT: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "57014": (DeadlineExceeded, "the statement ran into its time limit and was stopped"),
     "55P03": (DeadlineExceeded, "a lock could not be had in time"),
     "25006": (Forbidden, "this caller may only read"),
-    "40001": (Unavailable, "the transaction met another one; nothing was changed, try again"),
-    "40P01": (Unavailable, "the transaction met another one; nothing was changed, try again"),
     "44000": (Forbidden, "the row would not be visible through the view it is written to"),
     "428C9": (InvalidArgument, "a generated column cannot be written"),
     "42P10": (InvalidArgument, "no unique constraint fits the columns of on_conflict"),
+    "25P03": (DeadlineExceeded, "the transaction was left idle too long; nothing was changed"),
+    "25P04": (DeadlineExceeded, "the transaction ran into its time limit; nothing was changed"),
+    "42P01": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
+    "42703": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
+    "42804": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
+    "3F000": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
+    "42883": (InvalidArgument, "the operator does not work on the type of the column"),
+    "42809": (InvalidArgument, "this kind of table cannot be used this way"),
+    "55000": (InvalidArgument, "this kind of table cannot be used this way"),
     "FX001": (InvalidArgument, "the role does not exist"),
     "FX002": (InvalidArgument, "the role would bypass row-level security or may log in"),
     "21000": (InvalidArgument, "two rows of the same call have the same on_conflict key"),
@@ -59,6 +68,10 @@ _CLASSES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "53": (Unavailable, "the database is short of resources"),
     "57": (Unavailable, "the database is not accepting work right now"),
     "58": (Unavailable, "the database met a system error"),
+    "0A": (InvalidArgument, "this kind of table cannot be used this way"),
+    "23": (ConstraintViolation, "a rule of the table refuses the data"),
+    "40": (Unavailable, "the transaction met another one; nothing was changed, try again"),
+    "P0": (ConstraintViolation, "a function of the database refuses the data"),
     "22": (InvalidData, "a value does not fit the type of its column"),
     "54": (InvalidArgument, "the request is too complex for the database"),
 }
@@ -75,20 +88,36 @@ def translate(error: BaseException) -> FluxbaseError:
         return DeadlineExceeded("the database did not answer in time")
     if isinstance(error, asyncpg.PostgresError):
         return _from_state(error)
+    if _is_ours(error):
+        return InvalidData("a value does not fit the type of its column")
     if isinstance(error, CONNECTION_ERRORS):
         return Unavailable("the database cannot be reached")
     return InternalError()
 
 
+def refused_role(error: BaseException) -> FluxbaseError:
+    """Return the error for a role that could not be taken on: retired or dropped meanwhile."""
+    if isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidParameterValueError):
+        return Forbidden("the caller's role can no longer be taken on")
+    return translate(error)
+
+
 def is_lost(error: BaseException) -> bool:
     """Return whether the connection is gone, so that an idempotent call may be sent again."""
-    return isinstance(error, CONNECTION_ERRORS)
+    return isinstance(error, CONNECTION_ERRORS) and not _is_ours(error)
+
+
+def _is_ours(error: BaseException) -> bool:
+    # The driver could not encode a value: nothing was sent. Its class is not exported.
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
 def _from_state(error: asyncpg.PostgresError) -> FluxbaseError:
     state = str(error.sqlstate)
     if state == "42501":
         return _forbidden(error)
+    if error.context and state[:2] in ("3F", "42"):
+        return InternalError("a function or policy of the database is broken")
     if state in _CONSTRAINTS:
         return ConstraintViolation(_CONSTRAINTS[state] + _named(error))
     if state in _EXACT:

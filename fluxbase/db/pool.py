@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from fluxbase.db.errors import CONNECTION_ERRORS, translate
+from fluxbase.db.errors import CONNECTION_ERRORS, refused_role, translate
 from fluxbase.db.sql import Sql, concat, dollar_quoted, sql
 from fluxbase.errors import Unavailable
 
@@ -99,12 +99,15 @@ class Pool:
         self._max_age = max_age
         self._cache = 256 if prepared else 0
         self._open = 0
+        self._used: set[Held] = set()
         # Oldest first, so that the first entry is the one to take from another identity.
         self._idle: dict[Held, None] = {}
         self._by_identity: dict[Identity | None, list[Held]] = {}
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        # A waiter is given a connection, or `None`: the right to open one.
+        self._waiters: deque[asyncio.Future[Held | None]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._silent = False
 
     @property
     def in_use(self) -> int:
@@ -120,19 +123,17 @@ class Pool:
         """Return a connection set to `identity`.
 
         Raises:
+            Forbidden: Postgres no longer lets the login become the role.
             Unavailable: no connection came free in time, or Postgres cannot be reached.
         """
-        held = self._take(identity)
-        if held is not None:
-            return held
-        held = await self._take_any()
+        held = self._take(identity) or await self._take_any()
         if held.identity != identity:
             try:
                 await held.raw.execute(identity.switch())
             except BaseException as error:
                 self.discard(held)
                 if isinstance(error, Exception):
-                    raise translate(error) from error
+                    raise refused_role(error) from error
                 raise
             held.identity = identity
         return held
@@ -149,45 +150,52 @@ class Pool:
 
     def release(self, held: Held) -> None:
         """Give a connection back in the state its `identity` says."""
-        raw = held.raw
-        if (
-            self._closed
-            or raw.is_closed()
-            or raw.is_in_transaction()
-            or time.monotonic() - held.born > self._max_age
-        ):
+        if self._closed or not self._good(held) or held.raw.is_in_transaction():
             self.discard(held)
             return
-        self._idle[held] = None
-        self._by_identity.setdefault(held.identity, []).append(held)
-        self._wake()
+        self._used.discard(held)
+        self._offer(held)
 
     def discard(self, held: Held) -> None:
         """Close a connection whose state is unknown, cancelling what it may still be doing."""
-        self._open -= 1
-        if not held.raw.is_closed():
-            task = asyncio.ensure_future(_close(held.raw))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-        self._wake()
+        self._used.discard(held)
+        self._end(held)
+        self._offer(None)
+
+    def cut(self) -> None:
+        """Break every connection off: Postgres has gone silent, and nobody shall wait for it."""
+        for held in (*self._used, *self._idle):
+            held.raw.terminate()
+
+    def silence(self, *, silent: bool) -> None:
+        """Refuse callers at once while Postgres is known not to answer."""
+        self._silent = silent
 
     async def close(self) -> None:
         """Close every idle connection; those in use are closed when they come back."""
         self._closed = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(Unavailable("the server is shutting down"))
+        self._waiters.clear()
         for held in list(self._idle):
             self._forget(held)
             self.discard(held)
         if self._closing:
             await asyncio.wait(self._closing, timeout=5)
 
+    def _good(self, held: Held) -> bool:
+        return not held.raw.is_closed() and time.monotonic() - held.born <= self._max_age
+
     def _take(self, identity: Identity | None) -> Held | None:
         same = self._by_identity.get(identity)
-        while same:
+        while same and not self._silent:
             held = same[-1]
             self._forget(held)
-            if not held.raw.is_closed():
+            if self._good(held):
+                self._used.add(held)
                 return held
-            self._open -= 1
+            self.discard(held)
         return None
 
     def _forget(self, held: Held) -> None:
@@ -200,43 +208,65 @@ class Pool:
     async def _take_any(self) -> Held:
         try:
             async with asyncio.timeout(self._acquire_timeout):
-                while True:
-                    if self._closed:
-                        raise Unavailable("the server is shutting down")
-                    if self._open < self.size:
-                        return await self._connect()
-                    if self._idle:
-                        held = next(iter(self._idle))
-                        self._forget(held)
-                        if not held.raw.is_closed():
-                            return held
-                        self._open -= 1
-                        continue
-                    await self._wait()
+                held = await self._claim() or await self._connect()
         except TimeoutError:
             raise Unavailable("no database connection came free in time") from None
+        self._used.add(held)
+        return held
 
-    async def _wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def _claim(self) -> Held | None:
+        """Return a connection of any identity, or `None`: the right to open one."""
+        if self._closed:
+            raise Unavailable("the server is shutting down")
+        if self._silent:
+            raise Unavailable("the database does not answer")
+        if self._open < self.size:
+            self._open += 1
+            return None
+        if self._idle:
+            held = next(iter(self._idle))
+            self._forget(held)
+            if self._good(held):
+                return held
+            self._end(held)
+            return None
+        return await self._wait()
+
+    async def _wait(self) -> Held | None:
+        waiter: asyncio.Future[Held | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            await waiter
-        except BaseException:
+            return await waiter
+        except asyncio.CancelledError:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            else:
-                self._wake()  # woken and cancelled at once: the next one must not sleep on
+            elif not waiter.cancelled() and waiter.exception() is None:
+                self._offer(waiter.result())  # given and cancelled at once: it goes to the next
             raise
 
-    def _wake(self) -> None:
+    def _offer(self, held: Held | None) -> None:
+        """Hand a connection, or the right to open one, to who waits longest; else keep it.
+
+        Handed over and not just announced: a caller who comes back at once must not overtake.
+        """
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(held)
                 return
+        if held is None:
+            self._open -= 1
+            return
+        self._idle[held] = None
+        self._by_identity.setdefault(held.identity, []).append(held)
+
+    def _end(self, held: Held) -> None:
+        if not held.raw.is_closed():
+            task = asyncio.ensure_future(_close(held.raw))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _connect(self) -> Held:
-        self._open += 1
         try:
             raw = await connect(
                 self._url,
@@ -245,8 +275,7 @@ class Pool:
                 statement_cache_size=self._cache,
             )
         except BaseException:
-            self._open -= 1
-            self._wake()
+            self._offer(None)
             raise
         return Held(raw)
 

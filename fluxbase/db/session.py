@@ -10,7 +10,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from fluxbase.db.errors import is_lost, translate
+import asyncpg
+
+from fluxbase.db.errors import is_lost, refused_role, translate
 from fluxbase.db.pool import RESET, Identity
 from fluxbase.db.sql import Params, Sql, concat, join, sql
 from fluxbase.errors import FluxbaseError, Forbidden, InternalError, Unavailable
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 _ATTEMPTS: Final = 2
+_GRACE: Final = 5.0  # seconds a commit that was cancelled may still take
+_UNKNOWN: Final = (
+    "the database went away while the change was being committed; its outcome is unknown: "
+    "read before writing again"
+)
 
 
 async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
@@ -119,15 +126,19 @@ async def write(
         raise Forbidden("this key may only read")
     # The reset stands inside the transaction, whose mode must be set before anything is asked.
     begin = concat(sql("BEGIN READ WRITE; "), sql("") if pooled else RESET)
-    async with _transaction(pool, begin, who, entry, keep=not dry_run) as held:
+    async with _transaction(pool, begin, who, entry, keep=not dry_run, after=after) as held:
         yield Session(held.raw, who)
-    if after is not None:
-        await after(who)
 
 
 @asynccontextmanager
 async def _transaction(
-    pool: Pool, begin: Sql, who: Principal, entry: Entry | None, *, keep: bool
+    pool: Pool,
+    begin: Sql,
+    who: Principal,
+    entry: Entry | None,
+    *,
+    keep: bool,
+    after: Callable[[Principal], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Held]:
     held = await _begin(pool, begin, who, entry)
     try:
@@ -136,7 +147,7 @@ async def _transaction(
         await _abandon(pool, held, error)
         raise
     if keep:
-        await _commit(pool, held)
+        await _finish(asyncio.ensure_future(_commit(pool, held, who, after)))
     else:
         await _abandon(pool, held, None)
 
@@ -154,7 +165,7 @@ async def _begin(pool: Pool, begin: Sql, who: Principal, entry: Entry | None) ->
                 raise
             # Nothing of the caller's has been sent yet, so a dead connection may be replaced.
             if attempt == _ATTEMPTS or not is_lost(error):
-                raise translate(error) from error
+                raise refused_role(error) from error
         else:
             return held
     raise InternalError  # pragma: no cover - the loop returns or raises
@@ -190,20 +201,34 @@ def _expect(who: Principal, row: Record | None) -> None:
         raise InternalError
 
 
-async def _commit(pool: Pool, held: Held) -> None:
+async def _finish(commit: asyncio.Task[None]) -> None:
+    """Await a commit, cancelled or not: what was sent cannot be taken back, only be known."""
+    seconds = None
+    while not commit.done():
+        try:
+            await asyncio.wait((commit,), timeout=seconds)
+            commit.cancel()
+        except asyncio.CancelledError:
+            seconds = _GRACE
+    commit.result()
+
+
+async def _commit(
+    pool: Pool,
+    held: Held,
+    who: Principal,
+    after: Callable[[Principal], Awaitable[None]] | None,
+) -> None:
     try:
         await held.raw.execute("COMMIT")
     except BaseException as error:
         pool.discard(held)
-        if not isinstance(error, Exception):
-            raise
-        if is_lost(error):
-            raise Unavailable(
-                "the database went away while the change was being committed; its outcome is "
-                "unknown: read before writing again"
-            ) from error
+        if not isinstance(error, Exception) or is_lost(error):
+            raise Unavailable(_UNKNOWN) from error
         raise translate(error) from error
     pool.release(held)
+    if after is not None:
+        await after(who)
 
 
 async def _abandon(pool: Pool, held: Held, error: BaseException | None) -> None:
@@ -222,7 +247,8 @@ async def _abandon(pool: Pool, held: Held, error: BaseException | None) -> None:
 
 
 def _give_back(pool: Pool, held: Held, error: Exception) -> None:
-    if is_lost(error) or held.raw.is_closed():
-        pool.discard(held)
-    else:
+    # Only what Postgres itself reports leaves the connection in a known state.
+    if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
         pool.release(held)
+    else:
+        pool.discard(held)

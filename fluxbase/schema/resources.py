@@ -28,7 +28,8 @@ async def tables(ctx: Context) -> str:
 )
 async def more_tables(ctx: Context, offset: str) -> str:
     """Show the tables from an offset on; `next` of a page names the following one."""
-    if not offset.isdigit() or len(offset) > 9:
+    # isdigit() alone lets superscripts through, which int() cannot read.
+    if not (offset.isascii() and offset.isdigit()) or len(offset) > 9:
         raise UnknownResource("no such resource", hint="the offset is a number")
     return await _page(ctx, int(offset))
 

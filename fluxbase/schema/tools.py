@@ -38,7 +38,9 @@ async def list_tables(
 @tool(scopes=("read:schema", "read:tables"), title="Describe a table", read_only=True)
 async def describe_table(
     ctx: Context,
-    table: Annotated[str, Field(min_length=1, description="Table name, or schema.table")],
+    table: Annotated[
+        str, Field(min_length=1, max_length=200, description="Table name, or schema.table")
+    ],
 ) -> TableInfo:
     """Describe a table: columns, keys, indexes, the caller's privileges and its policies."""
     target = await ctx.catalog.find(ctx.who, table)

@@ -27,10 +27,13 @@ _HINT: Final = (
 )
 _MAX_CONDITIONS: Final = 200
 _MAX_ITEMS: Final = 10_000
-# An item in quotes, or one without any; then a comma or the end.
-_ITEM: Final = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"\s*|([^",]*))(?=,|$)', re.DOTALL)
+# An item in quotes, or one without any; then a comma or the end. Possessive throughout: with
+# backtracking, a megabyte of blanks would keep the server busy for hours.
+_ITEM: Final = re.compile(r'\s*+(?:"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?=,|\Z)', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _JSON_TYPES: Final = frozenset({"json", "jsonb"})
+_SCALAR: Final = frozenset("BDENST")  # pg_type.typcategory: what has no parts to contain
+_OPAQUE: Final = frozenset({"json", "xml", "uuid", "bytea"})
 
 
 def parse(table: Visible, filters: Mapping[str, Any]) -> All:
@@ -64,13 +67,13 @@ def _conditions(column: Column, value: object, where: str) -> list[Condition]:
         if any(isinstance(item, list) for item in inner):
             raise words.wrong(where, "a list of lists is not a condition", _HINT)
         return [condition for item in inner for condition in _conditions(column, item, where)]
-    return [_equal(column, value)]
+    return [_equal(column, value, where)]
 
 
-def _equal(column: Column, value: object) -> Condition:
+def _equal(column: Column, value: object, where: str) -> Condition:
     if value is None:
         return Is(column, "null")
-    return Compare(column, "eq", _text(value))
+    return Compare(column, cast("Operator", _operator(column, "eq", where)), _text(value))
 
 
 def _from_text(column: Column, text: str, where: str) -> Condition:
@@ -80,9 +83,9 @@ def _from_text(column: Column, text: str, where: str) -> Condition:
         word, dot, rest = rest.partition(".")
     if not dot:
         raise words.wrong(where, "an operator is missing", _HINT)
-    operator = _operator(word, where)
+    operator = _operator(column, word, where)
     if operator in ("in", "nin"):
-        condition = _among(column, _items(rest, where), operator)
+        condition = _among(column, _items(rest, where), operator, where)
     elif operator in ("is", "isnot"):
         condition = _is(column, rest.lower(), operator, where)
     else:
@@ -94,14 +97,14 @@ def _from_operator(column: Column, word: str, operand: object, where: str) -> Co
     if word == "not" and isinstance(operand, dict):
         inner = _conditions(column, cast("object", operand), where)
         return Not(All(tuple(inner)))
-    operator = _operator(word, where)
+    operator = _operator(column, word, where)
     if operator in ("in", "nin"):
         if not isinstance(operand, list):
             raise words.wrong(where, f"'{operator}' needs a list", _HINT)
         values = cast("list[object]", operand)
         if any(value is None for value in values):
             raise words.wrong(where, "null cannot stand in a list; use 'is'", _HINT)
-        return _among(column, tuple(_text(value) for value in values), operator)
+        return _among(column, tuple(_text(value) for value in values), operator, where)
     if operator in ("is", "isnot"):
         text = "null" if operand is None else _text(operand).lower()
         return _is(column, text, operator, where)
@@ -110,11 +113,22 @@ def _from_operator(column: Column, word: str, operand: object, where: str) -> Co
     return _compare(column, operator, _operand(column, operand), where)
 
 
-def _operator(word: str, where: str) -> str:
+def _operator(column: Column, word: str, where: str) -> str:
     if word not in _OPERATORS:
         near = words.nearest(word, _OPERATORS)
         raise words.wrong(where, f"unknown operator {words.shown(word)}{near}", _HINT)
+    if not _fits(column, word):
+        raise words.wrong(where, f"'{word}' cannot be asked of a {column.type} column")
     return word
+
+
+def _fits(column: Column, word: str) -> bool:
+    if word in ("is", "isnot", "like", "ilike"):
+        return True
+    if word in ("cs", "cd", "ov"):
+        parts = column.is_array or not (column.category in _SCALAR or column.base in _OPAQUE)
+        return parts and (word != "ov" or column.base != "jsonb")
+    return column.base not in words.UNORDERED and not (column.is_array and word in ("in", "nin"))
 
 
 def _compare(column: Column, operator: str, value: str, where: str) -> Condition:
@@ -135,7 +149,9 @@ def _is(column: Column, text: str, operator: str, where: str) -> Condition:
     return Not(condition) if operator == "isnot" else condition
 
 
-def _among(column: Column, values: tuple[str, ...], operator: str) -> Condition:
+def _among(column: Column, values: tuple[str, ...], operator: str, where: str) -> Condition:
+    if len(values) > _MAX_ITEMS:
+        raise words.wrong(where, f"more than {_MAX_ITEMS} items")
     condition = Among(column, values)
     return Not(condition) if operator == "nin" else condition
 
@@ -158,8 +174,6 @@ def _items(text: str, where: str) -> tuple[str, ...]:
         if found.end() == len(inner):
             break
         place = found.end() + 1
-    if len(items) > _MAX_ITEMS:
-        raise words.wrong(where, f"more than {_MAX_ITEMS} items")
     return tuple(items)
 
 

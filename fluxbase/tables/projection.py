@@ -55,6 +55,8 @@ def _one(table: Visible, item: str) -> Order:
     if not name:
         raise words.wrong("order", "an item is empty", "write 'created_at.desc,id'")
     column = words.column(table, name, table.readable, "order")
+    if column.base in words.UNORDERED:
+        raise words.wrong("order", f"a {column.type} column has no order")
     descending, nulls = False, None
     for word in modifiers:
         lower = word.lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluxbase.errors import InvalidFilter, UnknownColumn
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fluxbase.db.relation import Column, Visible
 
 _SHOWN = 63
+# Types without `=` and `<`: asking for these would be Postgres' error rather than the caller's.
+UNORDERED: Final = frozenset({"json", "xml", "point"})
 
 
 def shown(word: str) -> str:
@@ -22,6 +24,8 @@ def shown(word: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` or nothing."""
+    if len(word) > _SHOWN:  # comparing takes time and memory by the length of the word
+        return ""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 

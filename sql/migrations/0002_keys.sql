@@ -50,11 +50,13 @@ CREATE TRIGGER notify_update AFTER UPDATE ON auth.api_keys FOR EACH ROW
   EXECUTE FUNCTION auth.notify_key();
 
 -- The key whose role the caller is. current_user inside a view is the caller, and no setting changes
--- it; session_user covers functions that run with their owner's rights on a login of the key itself.
+-- it. In a function that runs with its owner's rights, `role` still tells who called: Postgres keeps
+-- it, and lets nobody set it there. session_user covers a login of the key itself.
 CREATE VIEW auth.current_key WITH (security_barrier) AS
   SELECT id, role_name, base_role, user_id, claims, app_id
   FROM auth.api_keys
-  WHERE role_name IN (current_user, session_user) AND revoked_at IS NULL;
+  WHERE role_name IN (current_user, session_user, current_setting('role')::name) AND revoked_at IS NULL
+  ORDER BY role_name = current_user DESC;
 
 CREATE FUNCTION auth.jwt() RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
@@ -109,7 +111,8 @@ BEGIN
     SELECT FROM pg_roles r
     WHERE pg_has_role(base, r.oid, 'MEMBER')
       AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcanlogin OR r.rolname ~ '^pg_'
-           OR r.rolname = 'service_role')
+           OR r.rolname = 'service_role'
+           OR EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p')))
   ) THEN
     RAISE EXCEPTION 'unsafe base role' USING ERRCODE = 'FX002';
   END IF;

@@ -1,11 +1,25 @@
 -- load_tables()
 -- Every table-like relation outside the system schemas, with columns and keys, one JSON object a row.
+-- `invoker` holds when a view reads with its caller's rights, and so does all that it reads from: one
+-- view with its owner's rights, or one table without policies, anywhere below opens it again.
+WITH RECURSIVE reads AS (
+  SELECT r.ev_class AS reader, d.refobjid AS source
+  FROM pg_rewrite r
+  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+), open AS (
+  SELECT c.oid FROM pg_class c
+  WHERE c.relkind IN ('m', 'f') OR c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+    OR c.relkind = 'v' AND NOT coalesce(c.reloptions::text[] && ARRAY['security_invoker=true',
+      'security_invoker=on', 'security_invoker=1', 'security_invoker=yes'], false)
+  UNION
+  SELECT r.reader FROM reads r JOIN open o ON o.oid = r.source
+)
 SELECT json_build_object(
   'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
   'comment', obj_description(c.oid, 'pg_class'),
   'rls', c.relrowsecurity,
-  'invoker', coalesce(c.reloptions::text[] && ARRAY['security_invoker=true', 'security_invoker=on',
-    'security_invoker=1', 'security_invoker=yes'], false),
+  'invoker', c.relkind = 'v' AND NOT EXISTS (SELECT FROM open o WHERE o.oid = c.oid),
   'columns', (
     SELECT coalesce(json_agg(json_build_object(
       'number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
@@ -61,6 +75,7 @@ ORDER BY n.nspname, c.relname
 
 -- load_grants(role)
 -- What a role may do with each relation: whole-table rights, else the columns that it has them on.
+-- What a client role owns is left out: policies do not bind an owner unless they are forced.
 SELECT c.oid::bigint AS oid,
   has_table_privilege($1, c.oid, 'SELECT') AS select,
   has_table_privilege($1, c.oid, 'INSERT') AS insert,
@@ -77,6 +92,8 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND has_schema_privilege($1, n.oid, 'USAGE')
+  AND ($1 = 'service_role' OR NOT c.relrowsecurity OR c.relforcerowsecurity
+       OR NOT pg_has_role($1, c.relowner, 'USAGE'))
   AND (has_table_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, DELETE')
        OR has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE'))
 
