@@ -69,7 +69,7 @@ async def backend(home: Path) -> AsyncGenerator[Backend]:
 async def owner(backend: Backend) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
     """A connection as the owner of the database: the model that tenants are compared with."""
     conn = await asyncpg.connect(backend.database.logins.admin)
-    yield cast("asyncpg.Connection[asyncpg.Record]", conn)
+    yield conn
     await conn.close()
 
 

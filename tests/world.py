@@ -6,11 +6,13 @@ user1 and user2 are tenants; what belongs to one must never show for the other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import httpx2
+from typing import TYPE_CHECKING, Any, Final
 
 from fluxbase.auth.keys import NewKey
+from fluxbase.strict_json import dumps
+
+if TYPE_CHECKING:
+    import httpx2
 
 USER1: Final = "00000000-0000-4000-8000-000000000001"
 USER2: Final = "00000000-0000-4000-8000-000000000002"
@@ -99,13 +101,17 @@ GRANT ALL ON public."odd ""name"" ☃" TO authenticated;
 """
 
 ROWS: Final = """
-TRUNCATE public.notes, public.comments, public.inbox, public."odd ""name"" ☃" RESTART IDENTITY CASCADE;
-INSERT INTO public.notes (id, user_id, title, body, rank, price, mood, tags, meta, done, seen_at, secret)
-SELECT n, u.id, u.name || ' note ' || i, 'body ' || i, i, i + 0.25, (ARRAY['calm', 'glad', 'wild'])[1 + i % 3]::mood,
-  ARRAY['t' || i, 'all'], jsonb_build_object('n', i), i % 2 = 0, '2026-01-01T00:00:00Z'::timestamptz + i * interval '1 day',
-  'secret of ' || u.name
-FROM (VALUES ('00000000-0000-4000-8000-000000000001'::uuid, 'user1', 0, 10),
-             ('00000000-0000-4000-8000-000000000002'::uuid, 'user2', 100, 7)) u(id, name, base, many),
+TRUNCATE public.notes, public.comments, public.inbox, public."odd ""name"" ☃"
+  RESTART IDENTITY CASCADE;
+INSERT INTO public.notes
+  (id, user_id, title, body, rank, price, mood, tags, meta, done, seen_at, secret)
+SELECT n, u.id, u.name || ' note ' || i, 'body ' || i, i, i + 0.25,
+  (ARRAY['calm', 'glad', 'wild'])[1 + i % 3]::mood, ARRAY['t' || i, 'all'],
+  jsonb_build_object('n', i), i % 2 = 0,
+  '2026-01-01T00:00:00Z'::timestamptz + i * interval '1 day', 'secret of ' || u.name
+FROM (VALUES
+    ('00000000-0000-4000-8000-000000000001'::uuid, 'user1', 0, 10),
+    ('00000000-0000-4000-8000-000000000002'::uuid, 'user2', 100, 7)) u(id, name, base, many),
   generate_series(1, u.many) i, LATERAL (SELECT u.base + i) x(n);
 SELECT setval('public.notes_id_seq', 1000);
 INSERT INTO public.comments (note_id, user_id, body)
@@ -141,10 +147,10 @@ class Caller:
     async def post(self, body: Any, **headers: str) -> httpx2.Response:
         """Send one body, as JSON unless it is bytes."""
         kind = "X-Service-Key" if self.key.startswith("fbs_") else "X-Client-Key"
-        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        content = body if isinstance(body, bytes) else dumps(body)
         sent = {"Content-Type": "application/json", kind: self.key, **self.headers}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.post(self.path, headers=sent, **content)
+        return await self.http.post(self.path, headers=sent, content=content)
 
     async def rpc(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method and return the decoded response."""

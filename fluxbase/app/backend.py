@@ -15,6 +15,7 @@ from fluxbase.db.database import Database, session_settings
 from fluxbase.db.dsn import database_of, socket_url
 from fluxbase.db.prepare import Logins, announce_catalog, bootstrap, prepare
 from fluxbase.embedded import EmbeddedPostgres
+from fluxbase.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -111,6 +112,11 @@ async def _cluster(
         base = url.get_secret_value()
         database_of(base)
         direct = config.database.direct_url
+        if direct is None and config.database.pooler == "transaction":
+            raise ConfigError(
+                "database.direct_url: a transaction pooler carries neither migrations nor LISTEN",
+                hint="give the address of the same database without the pooler",
+            )
         admin = direct.get_secret_value() if direct else base
         yield Logins(admin, base, base), admin, None
         return

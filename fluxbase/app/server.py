@@ -145,6 +145,7 @@ class Server:
 
     def reload(self) -> None:
         """Read the configuration again and take it over whole, or keep the old one."""
+        self._checked = (0.0, {})
         try:
             fresh = configuration.load(self._file, flags=self._flags).config
             fixed = [key for key in FIXED if _at(fresh, key) != _at(self.config, key)]

@@ -58,7 +58,7 @@ def check(file: Path | None) -> None:
 def show(style: str) -> None:
     """Show every value that holds, with secrets as ***, and where it comes from.
 
-    The source is shown in the table only; -o yaml prints a file that could be used as one.
+    The source is shown in the table only; -o yaml prints a file to start from.
 
     \b
     Example:
@@ -74,16 +74,16 @@ def show(style: str) -> None:
 
 def _rows(loaded: Loaded) -> Iterable[dict[str, Any]]:
     given = _tree(loaded.file)
+    values = plain(loaded.config)
     for path, _ in leaves(Config):
         name = ENV_PREFIX + "_".join(path).upper()
-        value: object = loaded.config
+        shown = values
         for part in path:
-            value = getattr(value, part)
+            shown = shown[part]
         if name in os.environ:
             source = f"${name}"
         else:
             source = str(loaded.file) if _holds(given, path) else "default"
-        shown = plain(value)
         if isinstance(shown, bool):
             shown = str(shown).lower()
         yield {"key": ".".join(path), "value": shown, "source": source}
@@ -107,13 +107,21 @@ def _holds(tree: object, path: Iterable[str]) -> bool:
 def plain(value: object) -> Any:
     """Return a value of the configuration as a file would hold it, with `***` for secrets."""
     if isinstance(value, BaseModel):
-        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+        fields = type(value).model_fields
+        return {name: _field(getattr(value, name), fields[name].default) for name in fields}
     if isinstance(value, tuple):
         return [plain(item) for item in cast("tuple[object, ...]", value)]
     if isinstance(value, dict):
         entries = cast("dict[str, object]", value)
         return {name: plain(entry) for name, entry in entries.items()}
     return _scalar(value)
+
+
+def _field(value: object, default: object) -> Any:
+    # A default stands in the documentation; only what was put in its place is a secret.
+    if isinstance(value, SecretStr) and value == default:
+        return value.get_secret_value()
+    return plain(value)
 
 
 def _scalar(value: object) -> Any:

@@ -35,7 +35,7 @@ def text(value: float) -> str:
         return f"{round(value * 1000)}ms"
     if value >= 2 * _UNITS["d"] and value % _UNITS["d"] == 0:
         return f"{int(value // _UNITS['d'])}d"
-    return f"{value:g}s"
+    return f"{value:f}".rstrip("0").rstrip(".") + "s"
 
 
 Duration = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hmac import digest
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import orjson
@@ -68,8 +69,16 @@ def entry(
         target=target,
         arguments=shape,
         arguments_mac=mac,
-        remote=remote,
+        remote=_address(remote),
     )
+
+
+def _address(remote: str | None) -> str | None:
+    """Return an address that Postgres takes, or nothing: a proxy may send any text."""
+    try:
+        return str(ip_address((remote or "").partition("%")[0]))
+    except ValueError:
+        return None
 
 
 def shape_of(value: object, depth: int = 3) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from fluxbase.db.audit import Entry, Outcome, entry
-from fluxbase.errors import FluxbaseError, Forbidden, UnknownResource, UnknownTool
+from fluxbase.errors import FluxbaseError, Forbidden, Unavailable, UnknownResource, UnknownTool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,17 +66,15 @@ class AuditLog:
 
     def add(self, call: Called, outcome: Outcome, code: str | None, started: float) -> None:
         """Keep the record of a read for the next batch."""
-        if len(self._waiting) >= _WAITING:
-            self._on_lost()
-            return
         # The shape and HMAC are made when the batch is written, off the path of the answer.
-        self._waiting.append((call, outcome, code, time.perf_counter() - started, time.time()))
+        self._keep((call, outcome, code, time.perf_counter() - started, time.time()))
 
     async def refuse(self, call: Called, error: FluxbaseError, started: float) -> None:
         """Write the record of a refused or failed call at once."""
         outcome: Outcome = "denied" if isinstance(error, _DENIALS) else "failed"
-        row = self._row((call, outcome, error.code, time.perf_counter() - started, time.time()))
-        await self._write([row])
+        item = (call, outcome, error.code, time.perf_counter() - started, time.time())
+        if not await self._write([self._row(item)]):
+            self._keep(item)
 
     async def refuse_stranger(self, code: str, request_id: str, remote: str | None) -> None:
         """Write the record of a request whose credential was refused."""
@@ -104,6 +102,12 @@ class AuditLog:
                 self._waiting.extendleft(reversed(batch))
                 return
 
+    def _keep(self, item: tuple[Any, ...]) -> None:
+        if len(self._waiting) >= _WAITING:
+            self._on_lost()
+        else:
+            self._waiting.append(item)
+
     async def _prune(self) -> None:
         try:
             await self._database.admin("prune_audit", seconds=self._retention)
@@ -111,11 +115,17 @@ class AuditLog:
             log.warning("old audit records could not be deleted: %s", error.code)
 
     async def _write(self, rows: list[dict[str, Any]]) -> bool:
+        """Return false when the records may be written later."""
         try:
             await self._database.admin("add_audit", entries=orjson.dumps(rows).decode())
-        except FluxbaseError as error:
-            log.warning("audit records could not be written: %s", error.code)
+        except Unavailable as error:
+            log.warning("audit records could not be written yet: %s", error.code)
             return False
+        except FluxbaseError as error:
+            # Written again they would fail again, and keep all that follow from being written.
+            log.error("audit records are lost: %s", error.code)  # noqa: TRY400
+            for _ in rows:
+                self._on_lost()
         return True
 
     def _row(self, item: tuple[Any, ...]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fluxbase.db.relation import Grant, Relation, Visible, relation
 from fluxbase.errors import UnknownTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from fluxbase.config.model import Database as DatabaseConfig
     from fluxbase.db.types import Record
@@ -60,9 +60,13 @@ class Snapshot:
 class Catalog:
     """Loads the catalog when first asked and again after every change."""
 
-    def __init__(self, config: DatabaseConfig, fetch: Fetch) -> None:
+    def __init__(
+        self, config: DatabaseConfig, fetch: Fetch, *, loaded: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Remember what to ask; `loaded` is awaited after every load, before anybody sees it."""
         self._config = config
         self._fetch = fetch
+        self._loaded = loaded
         self._snapshot: Snapshot | None = None
         self._fingerprint = ""
         self.version = 0
@@ -146,6 +150,7 @@ class Catalog:
             return self._snapshot
         version = self.version
         rows = await self._fetch("load_tables")
+        await self._loaded()
         relations = [relation(orjson.loads(row["relation"])) for row in rows]
         snapshot = Snapshot(
             {(r.schema, r.name): r for r in relations}, {r.oid: r for r in relations}

@@ -7,7 +7,6 @@ take the caller.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,24 +15,28 @@ import asyncpg
 
 from fluxbase.db import session
 from fluxbase.db.catalog import Catalog, Fetch
-from fluxbase.db.errors import CONNECTION_ERRORS, translate
+from fluxbase.db.dsn import same_login
+from fluxbase.db.errors import CONNECTION_ERRORS, is_lost, translate
 from fluxbase.db.pool import Pool
 from fluxbase.db.prepare import ADMIN_SETTINGS, Logins
+from fluxbase.db.pulse import Pulse
 from fluxbase.db.queries import queries
-from fluxbase.db.replicas import Replicas
-from fluxbase.errors import FluxbaseError, Unavailable
+from fluxbase.db.replicas import Replica, Replicas
+from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from pydantic import SecretStr
 
     from fluxbase.config.model import Database as DatabaseConfig
     from fluxbase.db.audit import Entry
+    from fluxbase.db.pool import Held
+    from fluxbase.db.queries import Query
     from fluxbase.db.session import Session
     from fluxbase.db.sql import Statement
-    from fluxbase.db.types import Record
+    from fluxbase.db.types import Connection, Record
     from fluxbase.principal import Principal
 
 _ADMIN_TIMEOUT: Final = 10.0
@@ -61,37 +64,31 @@ class Database:
         service_url = _or(config.service_url, logins.service)
         self._client = self._pool("client", client_url, config.client_pool_size, settings)
         self._service = self._pool("service", service_url, config.service_pool_size, settings)
+        self._admin = self._pool(
+            "admin", logins.admin, config.admin_pool_size, ADMIN_SETTINGS, direct=True
+        )
         self._replicas = Replicas(
             [
-                self._pool(
-                    f"replica {n}", url.get_secret_value(), config.client_pool_size, settings
-                )
+                self._replica(n, same_login(url.get_secret_value(), client_url), settings)
                 for n, url in enumerate(config.replica_urls)
             ]
         )
-        self._admin: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
-            logins.admin,
-            min_size=0,
-            max_size=config.admin_pool_size,
-            timeout=config.connect_timeout,
-            command_timeout=_ADMIN_TIMEOUT,
-            server_settings=dict(ADMIN_SETTINGS),
-            max_inactive_connection_lifetime=300,
-        )
-        self.catalog = Catalog(config, self.admin)
+        self._pulse = Pulse(logins.admin, "ready", self._heard, every=0.5)
+        self._beating: asyncio.Task[None] | None = None
+        self.catalog = Catalog(config, self.admin, loaded=self._catalog_loaded)
 
     async def open(self) -> None:
-        """Open what must be open before the first call; client connections open on demand."""
-        await self._admin
+        """Begin to watch over the primary; connections open on demand."""
+        await self._pulse.beat()
+        self._beating = asyncio.create_task(self._pulse.run())
 
     async def close(self) -> None:
-        """Close every connection, waiting a little for what is in use."""
-        await asyncio.gather(self._client.close(), self._service.close(), self._replicas.close())
-        try:
-            async with asyncio.timeout(5):
-                await self._admin.close()
-        except TimeoutError:
-            self._admin.terminate()
+        """Close every connection; those in use are closed when they come back."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait((self._beating,))
+        pools = (self._client, self._service, self._admin, self._replicas)
+        await asyncio.gather(*(pool.close() for pool in pools))
 
     async def read(self, who: Principal, statement: Statement) -> Record:
         """Return the one row of a reading statement run as the caller.
@@ -99,19 +96,26 @@ class Database:
         Raises:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
-        pool = self._replicas.choose(who) or self._pool_of(who)
-        if self.pooled:
-            return await session.read_in_transaction(pool, who, statement)
-        return await session.read(pool, who, statement)
+        replica = self._replicas.choose(who)
+        if replica is not None:
+            try:
+                return await self._read(replica.pool, who, statement)
+            except DeadlineExceeded:
+                raise
+            except FluxbaseError as error:
+                # Whatever it is, the primary has the last word: a replica may be gone, or may not
+                # know a role, a table or a right yet.
+                if isinstance(error, Unavailable):
+                    replica.heard = 0.0
+        return await self._read(self._pool_of(who), who, statement)
 
     def write(
         self, who: Principal, entry: Entry, *, dry_run: bool = False
     ) -> AbstractAsyncContextManager[Session]:
         """Open a write transaction as the caller; see `fluxbase.db.session.write`."""
-        after = None if dry_run or not self._replicas else self._remember_position
-        return session.write(
-            self._pool_of(who), who, entry, dry_run=dry_run, pooled=self.pooled, after=after
-        )
+        if self._replicas and not dry_run:
+            return self._write_tracked(who, entry)
+        return session.write(self._pool_of(who), who, entry, dry_run=dry_run, pooled=self.pooled)
 
     async def admin(self, name: str, /, **arguments: object) -> list[Record]:
         """Return the rows of a named query run as the owner; nothing of a caller's is ever SQL.
@@ -122,12 +126,12 @@ class Database:
         query = queries()[name]
         values = query.bind(arguments)
         try:
-            async with self._admin.acquire(timeout=self.config.acquire_timeout) as conn:
-                return await conn.fetch(query.sql, *values)
-        except TimeoutError:
-            raise Unavailable("the database did not answer in time") from None
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            raise translate(error) from error
+            return await self._ask(query, values)
+        except Unavailable as error:
+            # A connection that died since it was used last; asking anew is harmless for a read.
+            if not (query.reads and error.__cause__ and is_lost(error.__cause__)):
+                raise
+        return await self._ask(query, values)
 
     @asynccontextmanager
     async def administer(self) -> AsyncGenerator[Fetch]:
@@ -139,20 +143,10 @@ class Database:
 
         async def run(name: str, /, **arguments: object) -> list[Record]:
             query = queries()[name]
-            return await conn.fetch(query.sql, *query.bind(arguments))
+            return await conn.fetch(query.sql, *query.bind(arguments), timeout=_ADMIN_TIMEOUT)
 
-        try:
-            async with (
-                self._admin.acquire(timeout=self.config.acquire_timeout) as conn,
-                conn.transaction(),
-            ):
-                yield run
-        except FluxbaseError:
-            raise
-        except TimeoutError:
-            raise Unavailable("the database did not answer in time") from None
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            raise translate(error) from error
+        async with self._owner() as conn, conn.transaction():
+            yield run
 
     async def follow_replicas(self) -> None:
         """Keep asking the replicas how far they are, until cancelled."""
@@ -160,7 +154,7 @@ class Database:
 
     def states(self) -> list[PoolState]:
         """Return how busy each pool is."""
-        pools = [self._client, self._service, *self._replicas.pools]
+        pools = [self._client, self._service, self._admin, *self._replicas.pools]
         return [PoolState(p.name, p.size, p.in_use, p.waiting) for p in pools]
 
     async def ready(self) -> float:
@@ -169,18 +163,95 @@ class Database:
         Raises:
             Unavailable: it does not answer.
         """
-        started = time.perf_counter()
-        await self.admin("ready")
-        return time.perf_counter() - started
+        failure = self._pulse.failure
+        if failure is not None:
+            raise Unavailable(failure.message)
+        if self._pulse.row is None or not self._pulse.row["primary"]:
+            raise Unavailable("the database is a standby, which takes no writes")
+        return self._pulse.seconds
+
+    @asynccontextmanager
+    async def _owner(self) -> AsyncGenerator[Connection]:
+        held = await self._admin.acquire_bare()
+        try:
+            yield held.raw
+        except BaseException as error:
+            self._end(held, error)
+            raise
+        self._admin.release(held)
+
+    def _end(self, held: Held, error: BaseException) -> None:
+        if isinstance(error, FluxbaseError):
+            self._admin.release(held)
+            return
+        if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
+            self._admin.release(held)
+        else:
+            self._admin.discard(held)
+        if isinstance(error, TimeoutError):
+            raise Unavailable("the database did not answer in time") from error
+        if isinstance(error, (*CONNECTION_ERRORS, asyncpg.PostgresError)):
+            raise translate(error) from error
+
+    async def _ask(self, query: Query, values: list[object]) -> list[Record]:
+        async with self._owner() as conn:
+            return await conn.fetch(query.sql, *values, timeout=_ADMIN_TIMEOUT)
+
+    async def _read(self, pool: Pool, who: Principal, statement: Statement) -> Record:
+        if self.pooled:
+            return await session.read_in_transaction(pool, who, statement)
+        return await session.read(pool, who, statement)
+
+    def _heard(self, silent: bool) -> None:
+        for pool in (self._client, self._service, self._admin):
+            pool.silence(silent=silent)
+            if silent:
+                pool.cut()
+
+    @asynccontextmanager
+    async def _write_tracked(self, who: Principal, entry: Entry) -> AsyncGenerator[Session]:
+        pool, after = self._pool_of(who), self._remember_position
+        try:
+            async with session.write(
+                pool, who, entry, dry_run=False, pooled=self.pooled, after=after
+            ) as inside:
+                yield inside
+        except Unavailable:
+            self._replicas.lost_track(who)
+            raise
 
     async def _remember_position(self, who: Principal) -> None:
-        rows = await self.admin("write_position")
+        # The change is committed by now: not to know how far it reaches must not fail it.
+        try:
+            rows = await self.admin("write_position")
+        except BaseException as error:
+            self._replicas.lost_track(who)
+            if not isinstance(error, FluxbaseError):
+                raise
+            return
         self._replicas.wrote(who, rows[0]["position"])
+
+    async def _catalog_loaded(self) -> None:
+        if self._replicas:
+            rows = await self.admin("write_position")
+            self._replicas.catalog_loaded(rows[0]["position"])
 
     def _pool_of(self, who: Principal) -> Pool:
         return self._service if who.is_service else self._client
 
-    def _pool(self, name: str, url: str, size: int, settings: dict[str, str]) -> Pool:
+    def _replica(self, number: int, url: str, settings: Mapping[str, str]) -> Replica:
+        name = f"replica {number}"
+        return Replica(url, self._pool(name, url, self.config.client_pool_size, settings))
+
+    def _pool(
+        self,
+        name: str,
+        url: str,
+        size: int,
+        settings: Mapping[str, str],
+        *,
+        direct: bool = False,
+    ) -> Pool:
         return Pool(
             url,
             name=name,
@@ -189,7 +260,7 @@ class Database:
             acquire_timeout=self.config.acquire_timeout,
             connect_timeout=self.config.connect_timeout,
             max_age=self.config.max_connection_age,
-            prepared=not self.pooled,
+            prepared=direct or not self.pooled,
         )
 
 

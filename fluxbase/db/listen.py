@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Connection
 
 log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 3.0
 
 
 class Listener:
@@ -49,7 +51,8 @@ class Listener:
                     self._url(), settings={"application_name": "fluxbase listen"}, seconds=5
                 )
                 try:
-                    await self._subscribe(conn)
+                    async with asyncio.timeout(_PATIENCE):
+                        await self._subscribe(conn)
                     pause = 0.1
                     await self._watch(conn)
                 finally:
@@ -79,4 +82,4 @@ class Listener:
         # A half-open line is only noticed by speaking on it.
         while not conn.is_closed():
             await asyncio.sleep(self._check_every)
-            await conn.execute("SELECT 1", timeout=5)
+            await conn.execute("SELECT 1", timeout=_PATIENCE)

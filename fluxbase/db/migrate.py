@@ -116,9 +116,11 @@ async def up(conn: Connection, history: History, migrations: list[Migration]) ->
                 )
         for migration in pending:
             await _apply(conn, history, migration)
+            # A dump sets search_path and more for its session; the next file must not inherit it.
+            await conn.execute("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL")
         return pending
     finally:
-        await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        await _unlock(conn)
 
 
 async def down(conn: Connection, history: History, migrations: list[Migration]) -> Migration:
@@ -141,12 +143,12 @@ async def down(conn: Connection, history: History, migrations: list[Migration]) 
         await _undo(conn, history, migration)
         return migration
     finally:
-        await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        await _unlock(conn)
 
 
 async def status(conn: Connection, history: History, migrations: list[Migration]) -> list[Status]:
-    """Return every migration known by file or by history, in order."""
-    applied = await _applied(conn, history)
+    """Return every migration known by file or by history, in order; nothing is changed."""
+    applied = await _history(conn, history)
     rows = [
         Status(
             m.version, m.name, applied[m.version]["applied_at"] if m.version in applied else None
@@ -162,12 +164,24 @@ async def status(conn: Connection, history: History, migrations: list[Migration]
     return sorted(rows, key=lambda r: (int(r.version), r.version))
 
 
+async def _unlock(conn: Connection) -> None:
+    if not conn.is_closed():
+        await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
 async def _applied(conn: Connection, history: History) -> dict[str, asyncpg.Record]:
     await conn.execute("CREATE SCHEMA IF NOT EXISTS platform")
     await conn.execute(
         f"CREATE TABLE IF NOT EXISTS platform.{history} (version text PRIMARY KEY, "
         "name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
     )
+    return await _history(conn, history)
+
+
+async def _history(conn: Connection, history: History) -> dict[str, asyncpg.Record]:
+    # Only looking must not need the right to create, nor meet another who creates.
+    if not await conn.fetchval("SELECT to_regclass($1)", f"platform.{history}"):
+        return {}
     rows = await conn.fetch(f"SELECT * FROM platform.{history}")  # noqa: S608 - one of two literals
     return {row["version"]: row for row in rows}
 

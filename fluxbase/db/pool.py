@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from fluxbase.db.errors import CONNECTION_ERRORS, refused_role, translate
+from fluxbase.db.errors import CONNECTION_ERRORS, refused_role
 from fluxbase.db.sql import Sql, concat, dollar_quoted, sql
 from fluxbase.errors import Unavailable
 

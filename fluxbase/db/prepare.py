@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ import asyncpg
 
 from fluxbase.db import migrate
 from fluxbase.db.dsn import scram_verifier, with_database, with_login
+from fluxbase.db.errors import CONNECTION_ERRORS, translate
 from fluxbase.db.files import sql_dir
 from fluxbase.db.pool import connect
 from fluxbase.db.queries import queries
@@ -19,7 +21,7 @@ from fluxbase.db.sql import Sql, concat, dollar_quoted, ident, sql
 from fluxbase.errors import ConfigError, MigrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from fluxbase.db.types import Connection
 
@@ -31,6 +33,7 @@ ADMIN_SETTINGS: Final = {
     "timezone": "UTC",
 }
 MIN_VERSION: Final = 150000
+_LOCK: Final = 0x666C7579
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ async def bootstrap(superuser_url: str, database: str, password: str) -> str:
     owner = f"{database}_admin"
     conn = await connect(superuser_url, settings={}, seconds=10)
     try:
+        # Held until the connection ends: another process may share the cluster.
+        await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
         if not await conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", owner):
             await conn.execute(
                 concat(
@@ -67,6 +72,7 @@ async def bootstrap(superuser_url: str, database: str, password: str) -> str:
         await conn.close()
     inside = await connect(with_database(superuser_url, database), settings={}, seconds=10)
     try:
+        await inside.execute("SELECT pg_advisory_lock($1)", _LOCK)
         # Only a superuser may, and the owner's migration then finds it done.
         await inside.execute("CREATE SCHEMA IF NOT EXISTS extensions")
         await inside.execute(concat(sql("ALTER SCHEMA extensions OWNER TO "), ident(owner)))
@@ -80,6 +86,7 @@ async def announce_catalog(url: str) -> bool:
     """Install the event trigger that announces catalog changes; return whether it is there."""
     conn = await connect(url, settings=ADMIN_SETTINGS, seconds=10)
     try:
+        await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
         found = await conn.fetchval(queries()["has_event_trigger"].sql)
         if found:
             return True
@@ -123,16 +130,36 @@ async def prepare(
             raise ConfigError(f"Postgres 15 or newer is needed; this is {version.major}")
         await _migrate(conn, apply=migrations)
         logins: dict[str, str] = {}
-        for kind in ("client", "service"):
-            name = str(await conn.fetchval("SELECT platform.login_name($1)", kind))
-            await _set_password(conn, name, derive(name))
-            await _carry(conn, name, login_settings)
-            logins[kind] = with_login(base_url, name, derive(name))
-        for role in roles:
-            await _allow(conn, role)
+        async with _alone(conn):
+            for kind in ("client", "service"):
+                name = str(await conn.fetchval("SELECT platform.login_name($1)", kind))
+                await _set_password(conn, name, derive(name))
+                await _carry(conn, name, login_settings)
+                logins[kind] = with_login(base_url, name, derive(name))
+            for role in roles:
+                await _allow(conn, role)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigError(
+            f"database.url: the owner's login may not prepare the database ({error.args[0]})",
+            hint="it needs CREATEROLE, must own the database, and roles of the same names must be "
+            "its own",
+        ) from error
+    except CONNECTION_ERRORS as error:
+        raise translate(error) from error
     finally:
         await conn.close()
     return Logins(admin_url, logins["client"], logins["service"])
+
+
+@asynccontextmanager
+async def _alone(conn: Connection) -> AsyncGenerator[None]:
+    """Hold off other instances: Postgres fails who changes a role that another is changing."""
+    await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    try:
+        yield
+    finally:
+        if not conn.is_closed():
+            await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
 
 async def _migrate(conn: Connection, *, apply: bool) -> None:

@@ -28,6 +28,11 @@ class Query:
     parameters: tuple[str, ...]
     sql: str
 
+    @property
+    def reads(self) -> bool:
+        """True when asking twice does no harm."""
+        return self.sql.startswith(("SELECT", "WITH"))
+
     def bind(self, arguments: Mapping[str, object]) -> list[object]:
         """Return the values in the order of the parameters.
 

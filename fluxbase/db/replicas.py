@@ -6,12 +6,10 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fluxbase.db.errors import translate
-from fluxbase.db.queries import queries
-from fluxbase.errors import FluxbaseError
+from fluxbase.db.pulse import Pulse
 
 if TYPE_CHECKING:
     from fluxbase.db.pool import Pool
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 _EVERY: Final = 0.2
 _REMEMBERED: Final = 10_000
 _STALE: Final = 5.0  # seconds without an answer after which a replica gets no reads
+_BEYOND: Final = 1 << 64  # no replica ever replays this far
 
 
 def lsn(text: str) -> int:
@@ -28,62 +27,83 @@ def lsn(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-class Replicas:
-    """The replicas' pools, how far each has replayed, and how far each caller has written."""
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One replica's address and pool, how far it has replayed, and when it last said so."""
 
-    def __init__(self, pools: list[Pool]) -> None:
-        self.pools = pools
-        self._replayed = [0] * len(pools)
-        self._heard = [0.0] * len(pools)
+    url: str
+    pool: Pool
+    replayed: int = 0
+    heard: float = 0.0
+
+
+class Replicas:
+    """How far each replica has replayed, how far each caller has written, and the catalog."""
+
+    def __init__(self, replicas: list[Replica]) -> None:
+        self._replicas = replicas
         self._written: OrderedDict[str, int] = OrderedDict()
+        self._catalog = 0
         self._turn = itertools.count()
 
     def __bool__(self) -> bool:
-        return bool(self.pools)
+        return bool(self._replicas)
+
+    @property
+    def pools(self) -> list[Pool]:
+        """The pools of all replicas."""
+        return [replica.pool for replica in self._replicas]
+
+    def lost_track(self, who: Principal) -> None:
+        """Keep the caller to the primary: nobody knows whether its write was kept, or where."""
+        self._remember(who, _BEYOND)
 
     def wrote(self, who: Principal, position: str) -> None:
         """Remember that the caller's writes reach up to `position`."""
-        self._written[who.id] = max(lsn(position), self._written.get(who.id, 0))
-        self._written.move_to_end(who.id)
-        if len(self._written) > _REMEMBERED:
-            self._written.popitem(last=False)
+        before = self._written.get(who.id, 0)
+        self._remember(who, max(lsn(position), before if before < _BEYOND else 0))
 
-    def choose(self, who: Principal) -> Pool | None:
+    def catalog_loaded(self, position: str) -> None:
+        """Remember what a replica must have replayed to guard its tables as the catalog says."""
+        self._catalog = lsn(position)
+
+    def choose(self, who: Principal) -> Replica | None:
         """Return a replica that has replayed the caller's writes, in turn; `None`: the primary."""
-        if not self.pools or who.is_service:
+        if not self._replicas or who.is_service:
             return None
-        needed = self._written.get(who.id, 0)
+        needed = max(self._written.get(who.id, 0), self._catalog)
         now = time.monotonic()
         fit = [
-            pool
-            for pool, replayed, heard in zip(self.pools, self._replayed, self._heard, strict=True)
-            if heard and now - heard < _STALE and replayed >= needed
+            replica
+            for replica in self._replicas
+            if replica.heard and now - replica.heard < _STALE and replica.replayed >= needed
         ]
         return fit[next(self._turn) % len(fit)] if fit else None
 
     async def follow(self) -> None:
         """Ask every replica for its position, over and over, until cancelled."""
-        if self.pools:
-            await asyncio.gather(*(self._follow(n) for n in range(len(self.pools))))
+        await asyncio.gather(*(self._follow(replica) for replica in self._replicas))
 
     async def close(self) -> None:
         """Close the pools."""
         await asyncio.gather(*(pool.close() for pool in self.pools))
 
-    async def _follow(self, number: int) -> None:
-        pool, query = self.pools[number], queries()["replay_position"].sql
-        while True:
-            with suppress(FluxbaseError):
-                held = await pool.acquire_bare()
-                try:
-                    position = await held.raw.fetchval(query, timeout=_STALE)
-                except Exception as error:
-                    pool.discard(held)
-                    raise translate(error) from error
-                except BaseException:
-                    pool.discard(held)
-                    raise
-                pool.release(held)
-                self._replayed[number] = lsn(str(position))
-                self._heard[number] = time.monotonic()
-            await asyncio.sleep(_EVERY)
+    def _remember(self, who: Principal, position: int) -> None:
+        self._written[who.id] = position
+        self._written.move_to_end(who.id)
+        if len(self._written) > _REMEMBERED:
+            self._written.popitem(last=False)
+
+    async def _follow(self, replica: Replica) -> None:
+        def heard(silent: bool) -> None:
+            replica.pool.silence(silent=silent)
+            if silent:
+                replica.pool.cut()
+            if pulse.row is None:  # it is away, or is a standby no more
+                replica.heard = 0.0
+                return
+            replica.replayed = lsn(pulse.row["position"])
+            replica.heard = time.monotonic()
+
+        pulse = Pulse(replica.url, "replay_position", heard, every=_EVERY)
+        await pulse.run()

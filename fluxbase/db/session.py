@@ -66,14 +66,17 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
 
 async def read_in_transaction(pool: Pool, who: Principal, statement: Statement) -> Record:
     """Like `read`, for a transaction pooler: nothing outlives the transaction."""
-    async with _transaction(pool, sql("BEGIN READ ONLY"), who, None, keep=True) as held:
-        try:
-            row = await held.raw.fetchrow(statement.text, *statement.values)
-        except Exception as error:
-            raise translate(error) from error
-        if row is None or row[0] != who.role:
-            raise InternalError
-        return row
+    try:
+        return await _read_once(pool, who, statement)
+    except Unavailable as error:
+        if error.__cause__ is None or not is_lost(error.__cause__):
+            raise
+    return await _read_once(pool, who, statement)
+
+
+async def _read_once(pool: Pool, who: Principal, statement: Statement) -> Record:
+    async with _transaction(pool, sql("BEGIN READ ONLY"), who, None, keep=False) as held:
+        return await Session(held.raw, who).fetchrow(statement)
 
 
 class Session:
@@ -210,7 +213,8 @@ async def _finish(commit: asyncio.Task[None]) -> None:
             commit.cancel()
         except asyncio.CancelledError:
             seconds = _GRACE
-    commit.result()
+    if not commit.cancelled():  # else it was committed, and only `after` took too long
+        commit.result()
 
 
 async def _commit(
@@ -220,13 +224,15 @@ async def _commit(
     after: Callable[[Principal], Awaitable[None]] | None,
 ) -> None:
     try:
-        await held.raw.execute("COMMIT")
+        outcome = await held.raw.execute("COMMIT")
     except BaseException as error:
         pool.discard(held)
         if not isinstance(error, Exception) or is_lost(error):
             raise Unavailable(_UNKNOWN) from error
         raise translate(error) from error
     pool.release(held)
+    if outcome != "COMMIT":  # a failed transaction is rolled back without an error
+        raise InternalError
     if after is not None:
         await after(who)
 

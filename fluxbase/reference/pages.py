@@ -41,7 +41,7 @@ def tools_page() -> str:
     """Return the page of tools."""
     tools = toolbox(Config()).tools.values()
     parts = [_NOTE, "# Tools\n\n", _table(("Tool", "Scope", "Changes data"), _tool_rows(tools))]
-    parts += ["\n", "## Scopes\n\n", _table(("Scope", "Allows"), SCOPES.items())]
+    parts += ["\n", "## Scopes\n\n", _table(("Scope", "Allows"), _scope_rows())]
     for tool in tools:
         parts += [f"\n## {tool.name}\n\n", tool.description, "\n\n"]
         parts.append(f"Needs any one of: {', '.join(f'`{s}`' for s in tool.scopes)}.\n\n")
@@ -123,6 +123,10 @@ def _rpc(kind: type[FluxbaseError], *, modern: bool) -> int | str:
     ):
         return "result"
     return wire.code_of(kind(), modern=modern)
+
+
+def _scope_rows() -> list[tuple[str, ...]]:
+    return [(f"`{scope}`", text) for scope, text in SCOPES.items()]
 
 
 def _tool_rows(tools: Iterable[Tool]) -> list[tuple[str, ...]]:

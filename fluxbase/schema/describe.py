@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fluxbase.db.relation import Column, Policy, Visible
     from fluxbase.toolkit import Context
 
@@ -140,17 +143,24 @@ def _known(table: Visible) -> list[str]:
 
 
 def _column(column: Column, table: Visible) -> ColumnInfo:
-    grant = table.grant
+    grant, hidden = table.grant, table.relation.columns.keys() - set(_known(table))
     held = (("select", grant.select), ("insert", grant.insert), ("update", grant.update))
     return ColumnInfo(
         column.name,
         column.type,
         column.nullable,
-        column.default,
+        None if _names(column.default, hidden) else column.default,
         column.generated,
         column.comment,
         list(column.values),
         [name for name, columns in held if column.name in columns],
+    )
+
+
+def _names(expression: str | None, columns: Iterable[str]) -> bool:
+    """Return whether an expression names a column; of a generated one it may be a hidden column."""
+    return expression is not None and any(
+        re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression) for name in columns
     )
 
 

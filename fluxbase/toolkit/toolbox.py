@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fluxbase.errors import ConfigError, FluxbaseError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from fluxbase.db.audit_log import AuditLog
     from fluxbase.db.database import Database
     from fluxbase.principal import Principal
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,10 @@ class Toolbox:
         allowed_resources: tuple[str, ...] = (),
     ) -> None:
         modules = list(rooms)
-        self.tools = {t.name: t for module in modules for t in tools_of(module)}
-        self.resources = {r.uri: r for module in modules for r in resources_of(module)}
+        self.tools = _by_name("tool", ((t.name, t) for m in modules for t in tools_of(m)))
+        self.resources = _by_name(
+            "resource", ((r.uri, r) for m in modules for r in resources_of(m))
+        )
         self._tools = tuple(t for t in self.tools.values() if allows(allowed_tools, t.name))
         self._resources = tuple(
             r for r in self.resources.values() if allows(allowed_resources, r.uri)
@@ -195,6 +201,18 @@ class Runner:
 def _check_globs(key: str, globs: tuple[str, ...], names: Mapping[str, object]) -> None:
     for glob in globs:
         if not any(allows((glob,), name) for name in names):
+            close = get_close_matches(glob, names, n=1)
             raise ConfigError(
-                f"{key}: '{glob}' matches nothing", hint="known: " + ", ".join(sorted(names))
+                f"{key}: '{glob}' matches nothing"
+                + (f"; did you mean '{close[0]}'?" if close else ""),
+                hint="known: " + ", ".join(sorted(names)),
             )
+
+
+def _by_name(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, item in pairs:
+        if name in found:
+            raise ValueError(f"{what} {name} is declared twice")
+        found[name] = item
+    return found

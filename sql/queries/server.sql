@@ -7,5 +7,6 @@ SELECT NOT pg_is_in_recovery() AS primary, pg_postmaster_start_time() AS started
 SELECT pg_current_wal_insert_lsn()::text AS position
 
 -- replay_position()
--- How far a replica has replayed the write-ahead log.
-SELECT coalesce(pg_last_wal_replay_lsn(), pg_current_wal_insert_lsn())::text AS position
+-- How far a replica has replayed the write-ahead log; no row from what is a replica no more.
+SELECT pg_last_wal_replay_lsn()::text AS position
+WHERE pg_is_in_recovery() AND pg_last_wal_replay_lsn() IS NOT NULL

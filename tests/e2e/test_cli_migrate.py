@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("cli-migrate")
-
 
 @pytest.fixture(scope="module")
 def here() -> Generator[Place]:

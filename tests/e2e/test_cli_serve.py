@@ -16,8 +16,6 @@ from tests.e2e.cli_stand import CONFIG, Place, Running, place, wait
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-pytestmark = pytest.mark.xdist_group("cli-serve")
-
 USER1 = "00000000-0000-4000-8000-000000000001"
 USER2 = "00000000-0000-4000-8000-000000000002"
 
@@ -29,12 +27,17 @@ def here() -> Generator[Place]:
 
 
 @pytest.fixture(scope="module")
-def server(here: Place) -> Generator[Running]:
-    here.configure(CONFIG)
-    with here.serving("--demo") as running:
+def stage() -> Generator[Place]:
+    """The place of the one server that most tests look at."""
+    with place() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(stage: Place) -> Generator[Running]:
+    with stage.serving("--demo") as running:
         wait(lambda: "Stop it with" in running.out.read_text(), "the greeting")
         yield running
-    here.configure(CONFIG)
 
 
 def keys(here: Place) -> dict[str, str]:
@@ -46,41 +49,39 @@ def rows(answer: Any) -> Any:
 
 
 def printed_curl(server: Running) -> str:
-    found = re.search(r"^curl .*?'$", server.out.read_text(), re.MULTILINE | re.DOTALL)
-    assert found
     block = re.search(r"^curl (?:.*\\\n)+.*$", server.out.read_text(), re.MULTILINE)
     assert block
     return block[0]
 
 
-def test_the_printed_curl_shows_the_rows_of_its_user_only(here: Place, server: Running) -> None:
-    done = here.bash(printed_curl(server))
+def test_the_printed_curl_shows_the_rows_of_its_user_only(stage: Place, server: Running) -> None:
+    done = stage.bash(printed_curl(server))
     assert done.code == 0, done.err
     found = rows(json.loads(done.out))
     assert len(found) == 12
     assert {row["user_id"] for row in found} == {USER1}
 
 
-def test_another_key_shows_others_and_no_key_nothing(here: Place, server: Running) -> None:
+def test_another_key_shows_others_and_no_key_nothing(stage: Place, server: Running) -> None:
     line = printed_curl(server)
-    other = here.bash(line.replace(keys(here)["user1"], keys(here)["user2"]))
+    other = stage.bash(line.replace(keys(stage)["user1"], keys(stage)["user2"]))
     assert {row["user_id"] for row in rows(json.loads(other.out))} == {USER2}
-    bare = here.bash(re.sub(r"  -H 'X-Client-Key: .*\n", "", line) + " -i")
+    bare = stage.bash(re.sub(r"  -H 'X-Client-Key: .*\n", "", line) + " -i")
     assert bare.out.startswith("HTTP/1.1 401")
 
 
 @pytest.mark.parametrize("table", ["users", "projects", "todos"])
 def test_a_demo_user_sees_its_own_rows_of_every_table(
-    here: Place, server: Running, table: str
+    stage: Place, server: Running, table: str
 ) -> None:
     owner = "id" if table == "users" else "user_id"
-    found = rows(server.call(keys(here)["user2"], table, owner).json())
+    found = rows(server.call(keys(stage)["user2"], table, owner).json())
     assert {row[owner] for row in found} == {USER2}
-    everything = rows(server.call(keys(here)["service"], table, owner, "X-Service-Key").json())
+    everything = rows(server.call(keys(stage)["service"], table, owner, "X-Service-Key").json())
     assert len({row[owner] for row in everything}) == 3
 
 
-def test_the_printed_json_is_what_clients_take(here: Place, server: Running) -> None:
+def test_the_printed_json_is_what_clients_take(stage: Place, server: Running) -> None:
     block = re.search(r"^\{\n.*?^\}$", server.out.read_text(), re.MULTILINE | re.DOTALL)
     assert block
     entry = json.loads(block[0])["mcpServers"]["fluxbase"]
@@ -94,29 +95,29 @@ def test_the_log_says_where_and_how_many_tools(server: Running) -> None:
     assert re.search(r"MCP is enabled at http://127\.0\.0\.1:\d+/mcp with \d+ tools", log)
 
 
-def test_commands_beside_a_server_see_what_it_sees(here: Place, server: Running) -> None:
-    names = [key["name"] for key in here.run("clientkeys", "list", "-o", "json").json]
+def test_commands_beside_a_server_see_what_it_sees(stage: Place, server: Running) -> None:
+    names = [key["name"] for key in stage.run("clientkeys", "list", "-o", "json").json]
     assert "Demo user 1" in names
-    doctor = here.run("doctor", "--strict", "-o", "json")
+    doctor = stage.run("doctor", "--strict", "-o", "json")
     assert doctor.code == 0, doctor.out
     assert {line["status"] for line in doctor.json} == {"ok"}
 
 
 def test_a_reload_takes_a_good_file_whole_and_a_broken_one_not_at_all(
-    here: Place, server: Running
+    stage: Place, server: Running
 ) -> None:
-    key = keys(here)["user1"]
-    here.configure(CONFIG.replace("true", "true\n  allowed_tools: [list_tables]"))
+    key = keys(stage)["user1"]
+    stage.configure(CONFIG.replace("true", "true\n  allowed_tools: [list_tables]"))
     server.process.send_signal(signal.SIGHUP)
     server.wait_for_log("the configuration was reloaded")
     assert "error" in server.call(key, "todos").json()
-    here.configure(CONFIG.replace("enabled: true", "enabeld: true"))
+    stage.configure(CONFIG.replace("enabled: true", "enabeld: true"))
     server.process.send_signal(signal.SIGHUP)
     server.wait_for_log("fluxbase.yaml:2: mcp.enabeld: unknown key; did you mean 'enabled'?")
     checks = httpx2.get(f"{server.url}/readyz?verbose").json()["checks"]
     assert "enabeld" in checks["config"]["reload_error"]
     assert "error" in server.call(key, "todos").json()
-    here.configure(CONFIG)
+    stage.configure(CONFIG)
     server.process.send_signal(signal.SIGHUP)
     wait(lambda: "result" in server.call(key, "todos").json(), "the old configuration")
 
@@ -124,8 +125,7 @@ def test_a_reload_takes_a_good_file_whole_and_a_broken_one_not_at_all(
 def test_a_later_start_prints_the_same_keys_and_a_revoked_one_is_replaced(here: Place) -> None:
     here.configure(CONFIG)
     with here.serving("--demo"):
-        pass
-    before = keys(here)
+        before = keys(here)
     assert (here.folder / ".fluxbase" / "demo-keys.json").stat().st_mode & 0o777 == 0o600
     assert here.run("clientkeys", "revoke", "Demo user 1").code == 0
     with here.serving("--demo") as running:
@@ -137,7 +137,8 @@ def test_a_later_start_prints_the_same_keys_and_a_revoked_one_is_replaced(here: 
 
 
 def test_lost_demo_keys_are_rotated_rather_than_multiplied(here: Place) -> None:
-    before = keys(here)
+    with here.serving("--demo"):
+        before = keys(here)
     (here.folder / ".fluxbase" / "demo-keys.json").unlink()
     with here.serving("--demo"):
         assert keys(here)["user2"] != before["user2"]

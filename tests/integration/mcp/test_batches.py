@@ -11,7 +11,6 @@ from fluxbase.mcp import dispatch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluxbase.app.backend import Backend
     from tests.world import Caller
 
 
@@ -79,7 +78,7 @@ async def test_the_largest_batch_is_answered(user1: Caller) -> None:
 
 
 async def test_every_message_is_charged_before_any_runs(
-    backend: Backend, serving: Callable[..., Any], user1: Caller
+    serving: Callable[..., Any], user1: Caller
 ) -> None:
     write = {
         "jsonrpc": "2.0",
@@ -99,7 +98,7 @@ async def test_every_message_is_charged_before_any_runs(
     assert refused.status_code == 429
     assert refused.json()["error"]["code"] == -32007
     assert len(refused.headers.get_list("ratelimit")) == 1
-    assert await user1.rows("notes", filter={"title": "from a batch"}) == []
+    assert await user1.rows("notes", filter={"title": "eq.from a batch"}) == []
 
 
 async def test_a_batch_stops_running_when_its_answers_are_too_large(

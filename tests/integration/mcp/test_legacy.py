@@ -128,7 +128,7 @@ async def test_nothing_is_said_to_notifications_and_responses(
 async def test_a_notification_does_not_run_a_tool(user1: Caller) -> None:
     call = {"name": "insert_record", "arguments": {"table": "notes", "data": {"title": "ghost"}}}
     await user1.post({"jsonrpc": "2.0", "method": "tools/call", "params": call})
-    assert await user1.rows("notes", filter={"title": "ghost"}) == []
+    assert await user1.rows("notes", filter={"title": "eq.ghost"}) == []
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str, **options: Any) -> Result:
-    return CliRunner().invoke(cli, list(words), **options)
+    return CliRunner().invoke(cli, list(words), prog_name="fluxbase", **options)
 
 
 def commands(
@@ -225,14 +225,14 @@ def test_an_unexpected_failure_is_one_line_without_secrets(
 
 
 def test_a_table_is_aligned_and_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         {"name": "a\x1b[2J", "on": True, "at": None, "tags": ["x", "y"]},
         {"name": "long name", "on": False, "at": datetime(2027, 1, 1, tzinfo=UTC), "tags": []},
     ]
     output.show_rows(rows, {"name": "name", "on": "on", "at": "at", "tags": "tags"}, "table")
     assert capsys.readouterr().out.splitlines() == [
         "name       on   at                    tags",
-        "a\N{REPLACEMENT CHARACTER}[2J     yes  -                     x,y",
+        "a\N{REPLACEMENT CHARACTER}[2J      yes  -                     x,y",
         "long name  no   2027-01-01 00:00:00Z  -",
     ]
 

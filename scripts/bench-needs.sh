@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Fetches what `make bench` measures with and against: wrk below .tools, FastMCP in .venv-bench.
+# Needs no root and does nothing when all is there. `--lock` pins requirements/bench.txt anew.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ "${1:-}" = --lock ]; then
+  exec env CUSTOM_COMPILE_COMMAND="scripts/bench-needs.sh --lock" .venv/bin/python -m piptools \
+    compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+    --no-emit-trusted-host --no-emit-find-links --no-emit-options -c requirements/run.txt \
+    -o requirements/bench.txt requirements/bench.in
+fi
+scripts/test-needs.sh # pgbench comes with the tests' Postgres 15
+
+tools=$PWD/.tools/bench
+if [ ! -e "$tools/.unpacked" ] && { [ -n "${UNPACK_WRK:-}" ] || ! command -v wrk >/dev/null; }; then
+  if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+    echo "error: install wrk to run the benchmark" >&2
+    exit 1
+  fi
+  rm -rf "$tools"
+  mkdir -p "$tools"/{root,state/lists/partial,cache/archives/partial}
+  # A state of our own, as in scripts/test-needs.sh.
+  options=(-qq -o "Dir::State=$tools/state" -o "Dir::State::status=/var/lib/dpkg/status"
+    -o "Dir::Cache=$tools/cache" -o Debug::NoLocking=true -o APT::Sandbox::User=root
+    -o APT::Install-Recommends=false)
+  echo "Fetching wrk for the benchmark" >&2
+  apt-get "${options[@]}" update
+  apt-get "${options[@]}" -y --download-only --reinstall install wrk >/dev/null
+  for archive in "$tools"/cache/archives/*.deb; do
+    dpkg -x "$archive" "$tools/root"
+  done
+  rm -rf "$tools/cache" "$tools/state"
+  touch "$tools/.unpacked"
+fi
+
+stamp=.venv-bench/.installed
+want=$(sha256sum <requirements/bench.txt | cut -d' ' -f1)-$PWD
+if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
+  echo "Installing the benchmark's peers into .venv-bench" >&2
+  rm -rf .venv-bench
+  "${PYTHON:-.venv/bin/python}" -m venv .venv-bench
+  .venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-input \
+    --require-hashes -r requirements/bench.txt
+  echo "$want" >"$stamp"
+fi
