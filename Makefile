@@ -25,7 +25,7 @@ check: setup ## Lint, types, imports, fresh docs
 
 test: setup ## Set up and run all tests
 	@scripts/test-needs.sh
-	@$(PY) -m pytest -n $${JOBS:-2} --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n $${JOBS:-2} --dist loadfile $(ARGS)
 
 docs: setup ## Write the reference pages and fluxbase.yaml
 	@$(PY) -m fluxbase.reference

@@ -195,7 +195,7 @@ def _checked(kind: KeyKind, new: NewKey, *, made: bool = True) -> NewKey:
     """Return the key with its scopes in order, or say which field is wrong."""
     if not 1 <= len(new.name.strip()) <= 200 or not new.name.isprintable():
         raise InvalidArgument("name: 1 to 200 printable characters are expected")
-    if kind == "service_key" and (new.role or new.user_id or (new.read_only and new.max_rows)):
+    if kind == "service_key" and (new.role or new.user_id):
         raise InvalidArgument("role, user_id: a service key always is service_role")
     for name in ("max_rows", "rate_limit"):
         value = getattr(new, name)

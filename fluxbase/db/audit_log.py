@@ -63,6 +63,7 @@ class AuditLog:
         self._retention = retention
         self._on_lost = on_lost
         self._waiting: deque[tuple[Any, ...]] = deque()
+        self._blocked = False
 
     def add(self, call: Called, outcome: Outcome, code: str | None, started: float) -> None:
         """Keep the record of a read for the next batch."""
@@ -119,13 +120,16 @@ class AuditLog:
         try:
             await self._database.admin("add_audit", entries=orjson.dumps(rows).decode())
         except Unavailable as error:
-            log.warning("audit records could not be written yet: %s", error.code)
+            if not self._blocked:  # once for each outage, not for each call refused in it
+                log.warning("audit records could not be written yet: %s", error.code)
+            self._blocked = True
             return False
         except FluxbaseError as error:
             # Written again they would fail again, and keep all that follow from being written.
             log.error("audit records are lost: %s", error.code)  # noqa: TRY400
             for _ in rows:
                 self._on_lost()
+        self._blocked = False
         return True
 
     def _row(self, item: tuple[Any, ...]) -> dict[str, Any]:

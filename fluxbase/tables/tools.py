@@ -178,8 +178,11 @@ async def insert_record(
         conflict = (projection.columns(target, on_conflict, "on_conflict"), on_conflict_action)
     back = _back(ctx, target, returning)
     statement = writes.insert(target, rows, columns, conflict, back)
-    async with ctx.write(target.relation.full_name, dry_run=dry_run) as session:
-        row = await session.fetchrow(statement)
+    try:
+        async with ctx.write(target.relation.full_name, dry_run=dry_run) as session:
+            row = await session.fetchrow(statement)
+    except InvalidData as error:
+        raise await diagnose.explain_rows(ctx, target, rows, error) from error
     ctx.rows = row[1]
     return Inserted(row[1], JsonRows(row[2]), dry_run)
 
@@ -199,7 +202,10 @@ async def update_record(
     columns = writes.written_columns(target, [data], _writable(target.grant.update), "data")
     back = _back(ctx, target, returning)
     statement = writes.update(target, data, columns, conditions, back)
-    row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
+    try:
+        row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
+    except InvalidData as error:
+        raise await diagnose.explain_rows(ctx, target, [data], error) from error
     return Updated(row[1], JsonRows(row[2]), dry_run)
 
 

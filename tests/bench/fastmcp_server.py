@@ -38,9 +38,7 @@ async def query_table(table: str, filter: dict[str, str], limit: int) -> list[di
     async with connections.use() as conn:
         await conn.execute("BEGIN")
         await conn.execute("SET LOCAL ROLE authenticated")
-        await conn.fetchval(
-            "SELECT set_config('request.jwt.claims', $1, true)", caller["claims"]
-        )
+        await conn.fetchval("SELECT set_config('request.jwt.claims', $1, true)", caller["claims"])
         rows = await conn.fetch(
             f"SELECT {', '.join(sorted(_COLUMNS))} FROM {table} WHERE {where} LIMIT {int(limit)}",
             *values,

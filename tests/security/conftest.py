@@ -67,9 +67,7 @@ async def tight(
 
 
 @pytest.fixture
-def issue(
-    backend: Backend, http: httpx2.AsyncClient
-) -> Callable[..., Any]:
+def issue(backend: Backend, http: httpx2.AsyncClient) -> Callable[..., Any]:
     """Make a key and return its caller: `await issue(name="x", scopes=(...))`."""
 
     async def make(kind: KeyKind = "client_key", **fields: Any) -> Caller:

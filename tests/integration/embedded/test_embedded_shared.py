@@ -7,7 +7,14 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.embedded.stand import ACCOUNTS, ask, eventually, package_dir, running, until_answering
+from tests.integration.embedded.stand import (
+    ACCOUNTS,
+    ask,
+    eventually,
+    package_dir,
+    running,
+    until_answering,
+)
 
 from fluxbase.embedded import EmbeddedPostgres, account, child, places, ports, settings
 from fluxbase.embedded.lock import ClusterLock

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.integration.embedded.stand import ACCOUNTS, ROOT, Account, ask, login, package_dir, running
+from tests.integration.embedded.stand import (
+    ACCOUNTS,
+    ROOT,
+    Account,
+    ask,
+    login,
+    package_dir,
+    running,
+)
 
 from fluxbase.embedded import Endpoint
 

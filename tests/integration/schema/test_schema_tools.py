@@ -167,9 +167,7 @@ async def test_a_service_key_sees_every_table_of_users(service: Caller) -> None:
     assert {"public.notes", "public.unprotected"} <= seen
 
 
-async def test_a_caller_without_any_table_gets_empty_lists(
-    user1: Caller, backend: Backend
-) -> None:
+async def test_a_caller_without_any_table_gets_empty_lists(user1: Caller, backend: Backend) -> None:
     issued = await backend.keys.create(
         "client_key", NewKey("none", TABLES, user_id=USER1, allowed_tables=("nothing_*",))
     )

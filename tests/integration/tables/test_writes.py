@@ -65,7 +65,7 @@ async def test_columns_may_stand_in_any_order_but_are_the_same_in_every_row(
         ([{}], "FLX101", "column"),
         ("x", "FLX101", "data"),
         ([5], "FLX101", "data"),
-        ({"title": "x", "shout": "X"}, "FLX302", "shout"),
+        ({"title": "x", "shout": "X"}, "FLX202", "shout"),
         ({"title": "x", "secret": "y"}, "FLX202", "data"),
         ({"title": "x", "rnak": 1}, "FLX202", "rank"),
         ([{"title": f"{n}"} for n in range(1001)], "FLX101", "1000"),
@@ -82,6 +82,16 @@ async def test_wrong_data_is_refused_by_name(
     assert await owner.fetchval(NOTES) == before
 
 
+async def test_a_column_that_the_database_sets_cannot_be_written(user1: Caller) -> None:
+    data = {"id": 5, "note_id": 1, "body": "x"}
+    error = await refused(user1, "insert_record", table="comments", data=data)
+    assert error.code in ("FLX101", "FLX302")
+    error = await refused(
+        user1, "update_record", table="comments", data={"id": 5}, filter={"note_id": 1}
+    )
+    assert error.code in ("FLX101", "FLX302")
+
+
 async def test_a_thousand_rows_fit_into_one_call(user1: Caller) -> None:
     result = await insert(user1, [{"title": f"{n}"} for n in range(1000)], returning="")
     assert (result["inserted"], result["records"]) == (1000, [])
@@ -89,7 +99,12 @@ async def test_a_thousand_rows_fit_into_one_call(user1: Caller) -> None:
 
 @pytest.mark.parametrize(
     ("returning", "row"),
-    [("", None), (" ", None), ("title", {"title": "r"}), ("rank, title", {"rank": 1, "title": "r"})],
+    [
+        ("", None),
+        (" ", None),
+        ("title", {"title": "r"}),
+        ("rank, title", {"rank": 1, "title": "r"}),
+    ],
 )
 async def test_returning_names_the_columns(
     user1: Caller, returning: str, row: dict[str, Any] | None
@@ -236,9 +251,7 @@ async def test_more_rows_than_allowed_change_nothing(user1: Caller, owner: Any, 
 
 
 async def test_nothing_matched_is_nothing_changed(user1: Caller) -> None:
-    update = await user1.call(
-        "update_record", table="notes", data={"rank": 0}, filter={"id": 101}
-    )
+    update = await user1.call("update_record", table="notes", data={"rank": 0}, filter={"id": 101})
     delete = await user1.call("delete_record", table="notes", filter={"id": 101})
     assert (update["updated"], update["records"]) == (0, [])
     assert (delete["deleted"], delete["records"]) == (0, [])
@@ -324,9 +337,7 @@ async def test_who_may_only_read_has_no_tool_to_write(
     caller = callers[name]
     listed = (await caller.rpc("tools/list"))["result"]["tools"]
     assert tool not in [entry["name"] for entry in listed]
-    error = await refused(
-        caller, tool, table="notes", data={"title": "x"}, filter={"id": 1}
-    )
+    error = await refused(caller, tool, table="notes", data={"title": "x"}, filter={"id": 1})
     assert error.code == "FLX401"
     assert await owner.fetchval(NOTES) == 17
 

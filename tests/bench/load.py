@@ -1,0 +1,189 @@
+"""Puts load on a contestant for some seconds and says what came of it; it judges nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.bench.processes import PYTHON, cpu_of_children, cpu_seconds, resident_mib
+from tests.programs import ROOT, environment, program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+CONNECTIONS: Final = 16
+_SCRIPT: Final = Path(__file__).with_name("wrk.lua")
+_UNPACKED: Final = ROOT / ".tools" / "bench" / "root" / "usr"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One round of one contestant; `cpu_us` and `db_us` are processor time for each call."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+    cpu_us: float
+    db_us: float
+    rss_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """A server that wrk asks, with the file of its requests and the size of a right answer."""
+
+    pid: int
+    port: int
+    requests: Path
+    answer_bytes: int
+    postmaster: int
+
+    def measure(self, seconds: float) -> Sample:
+        """Warm up, then measure."""
+        self._run(1.0)
+        before, database = cpu_seconds(self.pid), cpu_of_children(self.postmaster)
+        said = self._run(seconds)
+        cpu, database = (
+            cpu_seconds(self.pid) - before,
+            cpu_of_children(self.postmaster) - database,
+        )
+        # A refusal can come as a 200 too; then the answers have another length.
+        size = said["bytes"] / max(1, said["requests"])
+        wrong = abs(size / self.answer_bytes - 1) > 0.1
+        errors = int(said["requests"]) if wrong else int(said["errors"])
+        return _sample(said, errors, cpu, database, resident_mib(self.pid))
+
+    def _run(self, seconds: float) -> dict[str, Any]:
+        wrk, env = _wrk()
+        command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
+        command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{self.port}/mcp", str(self.requests)]
+        return _last_line(command, env, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Coroutines on asyncpg, in a process of their own."""
+
+    world: Path
+    mode: str
+    postmaster: int
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure; the process warms up by itself."""
+        command = [PYTHON, "-m", "tests.bench.loop", str(self.world), self.mode, str(seconds)]
+        said, _, database = _counted(
+            lambda: _last_line(command, dict(os.environ), seconds), self.postmaster
+        )
+        calls = said["requests"]
+        # What Postgres did for the warm-up counts as if all calls had shared it.
+        share = seconds / (seconds + min(1.0, seconds))
+        return _sample(said, 0, said["cpu_us"] * calls / 1e6, database * share, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pgbench:
+    """Postgres' own load generator with prepared statements."""
+
+    url: str
+    script: str
+    role: str | None
+    home: Path
+    postmaster: int
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure and read the latencies from pgbench's log."""
+        script = self.home / "pgbench.sql"
+        script.write_text(self.script, "utf-8")
+        logs = self.home / "pgbench-logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir()
+        host, env = _libpq(self.url, self.role)
+        command = [program("pgbench"), "-n", "-M", "prepared", f"-c{CONNECTIONS}", "-j1"]
+        command += [f"-T{max(1, round(seconds))}", "-f", str(script), "-l"]
+        command += [f"--log-prefix={logs}/log", *host]
+        done, cpu, database = _counted(lambda: _run(command, env, seconds), self.postmaster)
+        lines = [line for log in logs.iterdir() for line in log.read_text("utf-8").splitlines()]
+        taken = sorted(int(line.split()[2]) / 1000 for line in lines)
+        tps = next(line.split()[2] for line in done.splitlines() if line.startswith("tps = "))
+        failed = next(line for line in done.splitlines() if "failed transactions" in line)
+        said = {
+            "requests": len(taken),
+            "seconds": len(taken) / float(tps),
+            "p50_ms": taken[len(taken) // 2],
+            "p99_ms": taken[len(taken) * 99 // 100],
+        }
+        return _sample(said, int(failed.split(":")[1].split()[0]), cpu, database, 0.0)
+
+
+Contestant = Http | Loop | Pgbench
+
+
+def _sample(said: dict[str, Any], errors: int, cpu: float, database: float, rss: float) -> Sample:
+    calls = max(1, said["requests"])
+    return Sample(
+        rate=said["requests"] / said["seconds"],
+        p50_ms=said["p50_ms"],
+        p99_ms=said["p99_ms"],
+        errors=errors,
+        cpu_us=cpu / calls * 1e6,
+        db_us=database / calls * 1e6,
+        rss_mib=rss,
+    )
+
+
+def _counted(work: Callable[[], T], postmaster: int) -> tuple[T, float, float]:
+    """Return the result, and the processor time of what it started and of Postgres."""
+    before, database = _cpu_waited_for(), cpu_of_children(postmaster)
+    result = work()
+    return result, _cpu_waited_for() - before, cpu_of_children(postmaster) - database
+
+
+def _cpu_waited_for() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _run(command: Sequence[str], env: dict[str, str], seconds: float) -> str:
+    done = subprocess.run(
+        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}"[-2000:])
+    return done.stdout
+
+
+def _last_line(command: Sequence[str], env: dict[str, str], seconds: float) -> dict[str, Any]:
+    return json.loads(_run(command, env, seconds).splitlines()[-1])
+
+
+def _wrk() -> tuple[str, dict[str, str]]:
+    unpacked = _UNPACKED / "bin" / "wrk"
+    if not unpacked.exists():
+        found = shutil.which("wrk")
+        if found is None:
+            sys.exit("wrk is missing: run scripts/bench-needs.sh")
+        return found, dict(os.environ)
+    libraries = [str(path) for path in (_UNPACKED / "lib").glob("*-linux-gnu")]
+    return str(unpacked), {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
+
+
+def _libpq(url: str, role: str | None) -> tuple[list[str], dict[str, str]]:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    words = ["-h", query["host"][0], "-p", query["port"][0], "-U", unquote(parts.username or "")]
+    options = "-c default_transaction_read_only=on -c jit=off" + (
+        f" -c role={role}" if role else ""
+    )
+    env = {**environment(), "PGPASSWORD": unquote(parts.password or ""), "PGOPTIONS": options}
+    return [*words, parts.path.lstrip("/")], env
