@@ -21,7 +21,7 @@ from fluxbase.http.gate import Gate
 from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
 from fluxbase.http.mcp import McpEndpoint
-from fluxbase.http.routes import not_allowed, not_found, routes
+from fluxbase.http.routes import cross_origin, not_allowed, not_found, routes
 from fluxbase.limits.rate import RateLimiter
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
@@ -174,11 +174,13 @@ class Server:
         endpoint = McpEndpoint(
             self._gate(), dispatcher, self.observer, max_size=config.mcp.max_message_size
         )
+        surface = routes(
+            config.mcp.base_path, endpoint if config.mcp.enabled else None, self.health
+        )
         app = HostGuard(
             Starlette(
-                routes=routes(
-                    config.mcp.base_path, endpoint if config.mcp.enabled else None, self.health
-                ),
+                routes=surface,
+                middleware=cross_origin(config.server.allowed_origins),
                 exception_handlers={404: not_found, 405: not_allowed},
             ),
             allowed_hosts=config.server.allowed_hosts,

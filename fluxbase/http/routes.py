@@ -5,10 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fluxbase.errors import UnknownResource
+
+_ALLOWED_HEADERS = [
+    "Authorization",
+    "Content-Type",
+    "Mcp-Method",
+    "Mcp-Name",
+    "Mcp-Protocol-Version",
+    "X-Client-Key",
+    "X-Service-Key",
+]
+_EXPOSED_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"]
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,6 +44,22 @@ def routes(base_path: str, endpoint: McpEndpoint | None, health: Health) -> list
             Route(f"{base_path}/health", health.health, methods=["GET"]),
         ]
     return surface
+
+
+def cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
+    """Return what lets pages of the allowed origins call from a browser; nothing without any."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
+            max_age=600,
+        )
+    ]
 
 
 async def not_found(_request: Request, _error: Exception) -> Response:

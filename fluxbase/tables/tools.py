@@ -99,7 +99,7 @@ async def query_table(
     order: Annotated[
         str | None, Field(description="Sorting such as created_at.desc,id.asc.nullslast")
     ] = None,
-    limit: Annotated[int, Field(ge=1, description="Most rows to return, at most 1000")] = 100,
+    limit: Annotated[int, Field(ge=1, description="Most rows to return")] = 100,
     offset: Annotated[int, Field(ge=0, le=2**53, description="Rows to skip")] = 0,
     count: Annotated[
         Literal["exact"] | None, Field(description="Also count all matching rows")
@@ -275,12 +275,13 @@ async def _change(
 
 
 def _limit(ctx: Context, limit: int) -> int:
-    if limit > ctx.max_rows:
+    if limit > ctx.config.max_rows:
         raise InvalidArgument(
-            f"limit: at most {ctx.max_rows} rows in one answer",
+            f"limit: at most {ctx.config.max_rows} rows in one answer",
             hint="read on with offset",
         )
-    return limit
+    # A key's own maximum may lie below the default limit; `truncated` then tells the caller.
+    return min(limit, ctx.max_rows)
 
 
 def _back(ctx: Context, target: Visible, returning: str) -> writes.Written:

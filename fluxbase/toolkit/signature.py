@@ -57,7 +57,10 @@ class Signature:
     def _explain(self, error: ValidationError) -> list[str]:
         reasons: list[str] = []
         for detail in error.errors(include_url=False, include_input=False, include_context=False):
-            name = ".".join(_safe(part) for part in detail["loc"]) or "arguments"
+            first, *rest = detail["loc"] or ("arguments",)
+            # Branches of a union add words that are no names; only what a caller wrote is shown.
+            shown = [p for p in rest if isinstance(p, int) or p.isidentifier()]
+            name = ".".join(_safe(part) for part in (first, *shown))
             if detail["type"] == "unexpected_keyword_argument":
                 close = get_close_matches(name, self.names, n=1)
                 known = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import jsonschema
@@ -31,6 +31,8 @@ TOOLS = {
     "describe_table",
 }
 USER1 = "00000000-0000-4000-8000-000000000001"
+
+pytestmark = pytest.mark.xdist_group("mcp_client")
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +84,13 @@ async def test_every_tool_is_listed_with_schemas_and_hints(server: Demo, mode: s
         assert tool.title
         assert tool.description
         assert tool.annotations is not None
+        assert tool.annotations.open_world_hint is False
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)
         assert tool.output_schema is not None
         jsonschema.Draft202012Validator.check_schema(tool.output_schema)
-    assert tools["query_table"].annotations.read_only_hint is True
-    assert tools["delete_record"].annotations.destructive_hint is True
+    hints = {name: tool.annotations for name, tool in tools.items() if tool.annotations}
+    assert hints["query_table"].read_only_hint is True
+    assert hints["delete_record"].destructive_hint is True
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -121,7 +125,7 @@ async def test_the_text_block_is_the_bare_array(server: Demo, mode: str) -> None
         result = await client.call_tool("query_table", {"table": "todos", "limit": 3})
     [block] = result.content
     assert isinstance(block, TextContent)
-    assert json.loads(block.text) == cast("Any", result.structured_content)["rows"]
+    assert json.loads(block.text) == result.structured_content["rows"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -142,14 +146,15 @@ async def test_resources_are_listed_and_read(server: Demo, mode: str) -> None:
 async def test_a_tool_that_refuses_says_why_and_the_connection_lives_on(
     server: Demo, mode: str
 ) -> None:
+    wrong: list[tuple[str, dict[str, Any], str]] = [
+        ("query_table", {"table": "no_such"}, "FLX201"),
+        ("query_table", {"table": "todos", "filter": {"done": "x"}}, "FLX102"),
+        ("query_table", {}, "FLX101"),
+        ("delete_record", {"table": "todos", "filter": {}}, "FLX101"),
+        ("insert_record", {"table": "todos", "data": {"title": ""}}, "FLX601"),
+    ]
     async with connected(server, mode) as client:
-        for tool, arguments, code in (
-            ("query_table", {"table": "no_such"}, "FLX201"),
-            ("query_table", {"table": "todos", "filter": {"done": "x"}}, "FLX102"),
-            ("query_table", {}, "FLX101"),
-            ("delete_record", {"table": "todos", "filter": {}}, "FLX101"),
-            ("insert_record", {"table": "todos", "data": {"title": ""}}, "FLX601"),
-        ):
+        for tool, arguments, code in wrong:
             result = await client.call_tool(tool, arguments)
             assert result.is_error
             [block] = result.content
@@ -242,13 +247,15 @@ def test_notifications_initialized_is_accepted_without_a_body(
 
 
 def test_blanks_that_the_parser_leaves_at_a_headers_end_do_not_matter(server: Demo) -> None:
-    meta = (
-        '{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
-        '"io.modelcontextprotocol/clientCapabilities":{}}'
-    )
-    body = '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":%s}}' % meta
+    params = {
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+    }
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}
     lines = ("MCP-Protocol-Version: 2026-07-28 \t ", "Mcp-Method:  tools/list  ")
-    status, _, rest = raw(server, body.encode(), *lines)
+    status, _, rest = raw(server, json.dumps(message).encode(), *lines)
     assert status == b"HTTP/1.1 200 OK"
     assert b'"resultType":"complete"' in rest
 

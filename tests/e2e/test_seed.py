@@ -43,6 +43,7 @@ SERVICE_CURL = r"""curl -X POST http://localhost:8080/mcp \
   -H "X-Service-Key: your-service-key" \
   -d '{"jsonrpc":"2.0","method":"tools/list","id":1}'
 """
+BODY = '{"jsonrpc":"2.0","method":"tools/list","id":1}'
 HEALTH_CURL = "curl http://localhost:8080/mcp/health"
 REQUEST = """{
   "jsonrpc": "2.0",
@@ -58,6 +59,8 @@ REQUEST = """{
   },
   "id": 1
 }"""
+
+pytestmark = pytest.mark.xdist_group("seed")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +140,7 @@ def test_the_example_request_has_the_example_response(
 ) -> None:
     template = SERVICE_CURL if caller == "service" else CLIENT_CURL
     kind = "service" if caller == "service" else "client"
-    line = template.replace('{"jsonrpc":"2.0","method":"tools/list","id":1}', REQUEST)
+    line = template.replace(BODY, REQUEST)
     answer = curl(server, line, **{f"your_{kind}_key": server.keys[caller]})
     assert answer.keys() == {"jsonrpc", "result", "id"}
     assert (answer["jsonrpc"], answer["id"]) == ("2.0", 1)
@@ -152,21 +155,24 @@ def test_the_example_request_has_the_example_response(
 
 
 def test_a_key_without_a_user_sees_nobodys_rows(server: Demo, assistant: str) -> None:
-    line = CLIENT_CURL.replace('{"jsonrpc":"2.0","method":"tools/list","id":1}', REQUEST)
+    line = CLIENT_CURL.replace(BODY, REQUEST)
     answer = curl(server, line, your_client_key=assistant)
     assert answer["result"]["content"] == [{"type": "text", "text": "[]"}]
 
 
+def activity(active: str) -> str:
+    """The example as a change of one account."""
+    change = REQUEST.replace("query_table", "update_record")
+    change = change.replace('"select": "id,email,created_at"', f'"data": {{"is_active": {active}}}')
+    change = change.replace('"is_active": "eq.true"', '"email": "eq.user3@example.com"')
+    return SERVICE_CURL.replace(BODY, change.replace('"limit": 10', '"max_affected": 1'))
+
+
 def test_closed_accounts_are_not_among_the_active(server: Demo) -> None:
     key = server.keys["service"]
-    close = REQUEST.replace("query_table", "update_record").replace(
-        '"select": "id,email,created_at",', '"data": {"is_active": false},'
-    )
-    close = close.replace('{"is_active": "eq.true"}', '{"email": "eq.user3@example.com"}')
-    close = close.replace('"limit": 10', '"max_affected": 1')
-    body = '{"jsonrpc":"2.0","method":"tools/list","id":1}'
-    changed = curl(server, SERVICE_CURL.replace(body, close), your_service_key=key)
-    assert changed["result"]["structuredContent"]["updated"] == 1, changed
-    answer = curl(server, SERVICE_CURL.replace(body, REQUEST), your_service_key=key)
+    changed = curl(server, activity("false"), your_service_key=key)
+    assert changed["result"]["structuredContent"]["updated"] == 1
+    answer = curl(server, SERVICE_CURL.replace(BODY, REQUEST), your_service_key=key)
+    curl(server, activity("true"), your_service_key=key)
     rows = json.loads(answer["result"]["content"][0]["text"])
     assert sorted(row["email"] for row in rows) == ["user1@example.com", "user2@example.com"]

@@ -1,4 +1,4 @@
-"""What the door says to whom, in HTTP: every refusal has its status, its headers and a JSON body."""
+"""What the door says to whom: every refusal has its status, its headers and a JSON body."""
 
 from __future__ import annotations
 

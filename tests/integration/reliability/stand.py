@@ -19,6 +19,7 @@ from fluxbase.app.server import Server
 from fluxbase.auth.keys import NewKey
 from fluxbase.db.dsn import database_of, socket_url
 from fluxbase.embedded.pidfile import live
+from fluxbase.errors import Unavailable
 from fluxbase.http.server import bind, serve
 from tests.conftest import config_for
 from tests.world import TABLES, USER1, USER2, Caller
@@ -128,9 +129,13 @@ class Stand:
         return {s.name: s.in_use for s in self.backend.database.states() if s.in_use}
 
     async def settle(self) -> None:
-        """Wait until every connection has come back."""
+        """Wait until Postgres answers and every connection has come back."""
 
         async def idle() -> bool:
+            try:
+                await self.backend.database.ready()
+            except Unavailable:
+                return False
             return not self.in_use()
 
         await eventually(idle, f"connections came back, not {self.in_use()}")

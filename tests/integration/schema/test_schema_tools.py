@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,15 @@ READABLE = ["comments", "inbox", "my_notes", "news", "notes", 'odd "name" ☃']
 
 async def names(caller: Caller, **arguments: Any) -> list[str]:
     return [t["name"] for t in (await caller.call("list_tables", **arguments))["tables"]]
+
+
+async def listed(caller: Caller, name: str, *, there: bool) -> None:
+    """Wait at most two seconds until a table is there, or gone."""
+    for _ in range(100):
+        if (name in await names(caller)) is there:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"{name} is {'not there' if there else 'still there'}")
 
 
 async def described(caller: Caller, table: str = "notes") -> dict[str, Any]:
@@ -180,18 +190,12 @@ async def test_a_caller_without_any_table_gets_empty_lists(user1: Caller, backen
 async def test_a_new_table_shows_within_a_second(
     user1: Caller, backend: Backend, owner: Any
 ) -> None:
-    import asyncio
-
     await owner.execute(
         "CREATE TABLE public.a_new_one (id int); ALTER TABLE public.a_new_one ENABLE ROW LEVEL "
         "SECURITY; GRANT SELECT ON public.a_new_one TO authenticated"
     )
     try:
-        async with asyncio.timeout(2):
-            while "a_new_one" not in await names(user1):
-                await asyncio.sleep(0.02)
+        await listed(user1, "a_new_one", there=True)
     finally:
         await owner.execute("DROP TABLE public.a_new_one")
-    async with asyncio.timeout(2):
-        while "a_new_one" in await names(user1):
-            await asyncio.sleep(0.02)
+    await listed(user1, "a_new_one", there=False)

@@ -43,10 +43,8 @@ EXACT: list[tuple[str, str]] = [
 
 def call(tool: str, **arguments: str) -> bytes:
     inner = ",".join(f'"{name}":{value}' for name, value in arguments.items())
-    return (
-        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%s","arguments":{%s}}}'
-        % (tool, inner)
-    ).encode()
+    head = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":'
+    return (head + f'{{"name":"{tool}","arguments":{{{inner}}}}}}}').encode()
 
 
 def exactly(answer: httpx2.Response, rows: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ ALL = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.FluxbaseError)
 ]
-LEGACY = {
+LEGACY: dict[type[errors.FluxbaseError], int] = {
     errors.UnknownResource: -32002,
     errors.UnknownTool: -32003,
     errors.ConstraintViolation: -32004,
