@@ -1,0 +1,158 @@
+"""What is promised, and which tests prove it; a test fails for a promise without a proof.
+
+Ids are the rows of the product's requirements. A row that is not here is not claimed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_SEED = "e2e/test_seed.py"
+_LOAD = "unit/config/test_load.py"
+_DOOR = "integration/http/test_door.py"
+_LEGACY = "integration/mcp/test_legacy.py"
+_QUERY = "integration/tables/test_query.py"
+_WRITES = "integration/tables/test_writes.py"
+_MATRIX = "security/test_matrix.py"
+_SCOPE = f"{_MATRIX}::test_every_scope_stands_alone_in_the_matrix"
+_ISOLATION = "security/test_isolation.py::test_two_tenants_never_meet"
+_CLIENT = "e2e/test_mcp_client.py"
+
+PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "F1": (
+        "A built-in MCP server over JSON-RPC 2.0.",
+        (f"{_CLIENT}::test_every_tool_can_be_called",),
+    ),
+    "F2": (
+        "Query and modify tables under row-level security.",
+        (_ISOLATION, f"{_QUERY}::test_a_filter_finds_exactly_its_rows"),
+    ),
+    "F8": (
+        "fluxbase.yaml has the block mcp.",
+        (
+            f"{_LOAD}::test_the_block_people_know_loads",
+            f"{_SEED}::test_the_yaml_block_is_read_with_its_values",
+        ),
+    ),
+    "F9": (
+        "mcp.enabled is false by default.",
+        (
+            f"{_LOAD}::test_the_defaults_are_those_of_the_block_but_off",
+            f"{_DOOR}::test_an_endpoint_that_is_not_enabled_does_not_exist",
+        ),
+    ),
+    "F10": (
+        "mcp.base_path moves the whole surface.",
+        (f"{_DOOR}::test_the_whole_surface_moves_with_the_base_path",),
+    ),
+    "F12": (
+        "Messages over mcp.max_message_size are refused with 413.",
+        (
+            f"{_DOOR}::test_too_many_bytes_are_413_as_soon_as_they_are_announced",
+            f"{_DOOR}::test_too_many_bytes_are_413_when_nothing_is_announced",
+        ),
+    ),
+    "F13": (
+        "mcp.rate_limit_per_min holds for each client, with Retry-After.",
+        (
+            f"{_DOOR}::test_calls_are_counted_down_and_then_429",
+            "unit/limits/test_rate.py::test_exactly_the_limit_is_allowed",
+        ),
+    ),
+    "F14": (
+        "mcp.allowed_tools limits the tools; empty means all.",
+        (
+            f"{_MATRIX}::test_the_configuration_s_lists_bind_every_caller",
+            "integration/app/test_reload.py::test_a_good_file_is_taken_over",
+        ),
+    ),
+    "F15": (
+        "mcp.allowed_resources limits the resources; empty means all.",
+        (f"{_MATRIX}::test_the_configuration_s_lists_bind_every_caller",),
+    ),
+    "F16": (
+        "Every request needs a credential.",
+        (
+            f"{_DOOR}::test_a_stranger_is_401_with_a_challenge",
+            "integration/http/test_routes.py::test_each_route_opens_to_whom_it_should",
+        ),
+    ),
+    "F17": (
+        "Client keys carry scopes.",
+        (_SCOPE, f"{_MATRIX}::test_a_caller_has_exactly_the_tools_of_its_row"),
+    ),
+    "F18": (
+        "The command line makes client keys as the manual says.",
+        ("e2e/test_cli_keys.py::test_the_line_of_the_manual_makes_a_key_on_an_empty_machine",),
+    ),
+    "F19": ("X-Client-Key.", (f"{_SEED}::test_the_key_of_the_command_lists_the_tools",)),
+    "F20": (
+        "X-Service-Key has full access and bypasses row-level security.",
+        (
+            f"{_SEED}::test_a_service_key_lists_the_tools",
+            f"{_CLIENT}::test_a_service_key_sees_every_row",
+        ),
+    ),
+    "F21": ("Scope read:tables.", (_SCOPE,)),
+    "F22": ("Scope write:tables.", (_SCOPE,)),
+    "F29": ("Scope read:schema.", (_SCOPE,)),
+    "F30": (
+        "GET /mcp/health needs no credential.",
+        (f"{_SEED}::test_health_needs_no_key",),
+    ),
+    "F31": (
+        "POST /mcp takes JSON-RPC.",
+        (f"{_DOOR}::test_the_endpoint_answers_post_only",),
+    ),
+    "F32": ("initialize.", (f"{_LEGACY}::test_a_known_version_is_agreed_to",)),
+    "F33": ("ping.", (f"{_LEGACY}::test_every_answer_fits_the_schema_of_its_version",)),
+    "F34": ("tools/list.", (f"{_CLIENT}::test_every_tool_is_listed_with_schemas_and_hints",)),
+    "F35": ("tools/call.", (f"{_CLIENT}::test_every_tool_can_be_called",)),
+    "F36": ("resources/list.", (f"{_CLIENT}::test_resources_are_listed_and_read",)),
+    "F37": ("resources/read.", (f"{_CLIENT}::test_resources_are_listed_and_read",)),
+    "F38": (
+        "A bare curl works: no initialize, no session, no Accept.",
+        (
+            f"{_SEED}::test_the_key_of_the_command_lists_the_tools",
+            f"{_DOOR}::test_the_bare_lines_of_curl_work",
+        ),
+    ),
+    "F39": (
+        "query_table takes table, select, filter with PostgREST's operators, and limit.",
+        (f"{_QUERY}::test_a_filter_finds_exactly_its_rows",),
+    ),
+    "F40": (
+        "Results are text blocks of JSON with isError.",
+        (
+            f"{_SEED}::test_the_example_request_has_the_example_response",
+            f"{_QUERY}::test_the_text_block_is_a_bare_array_and_the_envelope_is_structured",
+        ),
+    ),
+    "F41": ("All database operations respect row-level security.", (_ISOLATION,)),
+    "F42": (
+        "Service keys bypass row-level security.",
+        (f"{_CLIENT}::test_a_service_key_sees_every_row",),
+    ),
+    "F43": (
+        "Internal schemas are hidden from client keys.",
+        (
+            "security/test_exposure.py::"
+            "test_a_hidden_table_answers_exactly_like_one_that_does_not_exist",
+            "security/test_exposure.py::test_a_hidden_table_is_in_no_list_and_no_resource",
+        ),
+    ),
+    "F44": (
+        "Injection is prevented by parameters and by names from the catalog.",
+        (
+            "security/test_injection.py::test_no_argument_of_a_tool_becomes_sql",
+            "security/test_injection.py::test_no_uri_becomes_sql",
+        ),
+    ),
+    "F46": (
+        "Reference of tools and resources, and security practices.",
+        (
+            "unit/test_house.py::test_a_generated_file_is_fresh",
+            "unit/test_house.py::test_links_between_documents_lead_somewhere",
+        ),
+    ),
+}
