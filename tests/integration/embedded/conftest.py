@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.embedded.stand import ACCOUNTS, ROOT, Account, Driver, running
 
 from fluxbase.embedded.pidfile import leftovers, live
+from tests.integration.embedded.stand import ACCOUNTS, ROOT, Account, Driver, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

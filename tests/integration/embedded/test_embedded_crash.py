@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+
+from fluxbase.embedded import EmbeddedPostgres
+from fluxbase.embedded.pidfile import live, read
+from fluxbase.errors import ConfigError
 from tests.integration.embedded.stand import (
     ACCOUNTS,
     ROOT,
@@ -26,15 +30,11 @@ from tests.integration.embedded.stand import (
     until_answering,
 )
 
-from fluxbase.embedded import EmbeddedPostgres
-from fluxbase.embedded.pidfile import live, read
-from fluxbase.errors import ConfigError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stand import Driver
+    from tests.integration.embedded.stand import Driver
 
 
 async def _crashed(data_dir: Path) -> None:

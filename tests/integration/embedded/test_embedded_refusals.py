@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.embedded.stand import ask, names, running
 
 from fluxbase.embedded import EmbeddedPostgres
 from fluxbase.errors import ConfigError, FluxbaseError, Unavailable
+from tests.integration.embedded.stand import ask, names, running
 
 if TYPE_CHECKING:
     from pathlib import Path

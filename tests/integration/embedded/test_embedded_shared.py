@@ -7,6 +7,12 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+
+from fluxbase.embedded import EmbeddedPostgres, account, child, places, ports, settings
+from fluxbase.embedded.lock import ClusterLock
+from fluxbase.embedded.log import Log
+from fluxbase.embedded.pidfile import live
+from fluxbase.errors import Unavailable
 from tests.integration.embedded.stand import (
     ACCOUNTS,
     ask,
@@ -16,17 +22,11 @@ from tests.integration.embedded.stand import (
     until_answering,
 )
 
-from fluxbase.embedded import EmbeddedPostgres, account, child, places, ports, settings
-from fluxbase.embedded.lock import ClusterLock
-from fluxbase.embedded.log import Log
-from fluxbase.embedded.pidfile import live
-from fluxbase.errors import Unavailable
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stand import Driver
+    from tests.integration.embedded.stand import Driver
 
 
 async def test_of_two_processes_one_owns_and_both_reach_it(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+
+from fluxbase.embedded import Endpoint
 from tests.integration.embedded.stand import (
     ACCOUNTS,
     ROOT,
@@ -20,13 +22,11 @@ from tests.integration.embedded.stand import (
     running,
 )
 
-from fluxbase.embedded import Endpoint
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stand import Driver
+    from tests.integration.embedded.stand import Driver
 
 
 def _mode(path: Path) -> int:
