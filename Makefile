@@ -32,7 +32,7 @@ docs: setup ## Write the reference pages and fluxbase.yaml
 
 bench: setup ## Measure against peers and print ratios
 	@scripts/bench-needs.sh
-	@$(PY) -m bench
+	@$(PY) -m tests.bench $(ARGS)
 
 lock: setup ## Pin the requirements with hashes
 	@scripts/lock.sh

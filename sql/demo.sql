@@ -1,4 +1,5 @@
--- What `fluxbase serve --demo` starts with: three accounts, each seeing its own rows only.
+-- What `fluxbase serve --demo` starts with: three accounts that all keys see, as in a directory, and
+-- projects and todos that each account sees for itself only.
 CREATE TABLE public.users (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   email text NOT NULL UNIQUE,
@@ -6,7 +7,7 @@ CREATE TABLE public.users (
   is_active boolean NOT NULL DEFAULT true,
   created_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE public.users IS 'Accounts. A caller sees only its own.';
+COMMENT ON TABLE public.users IS 'Accounts. Every caller sees the active ones, and may change its own name.';
 COMMENT ON COLUMN public.users.id IS 'The id that auth.uid() returns for the account.';
 COMMENT ON COLUMN public.users.email IS 'Address the account signs in with.';
 COMMENT ON COLUMN public.users.name IS 'Name shown to people.';
@@ -51,8 +52,8 @@ ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.todos ENABLE ROW LEVEL SECURITY;
 
 -- (select auth.uid()) is asked once a statement, auth.uid() once a row.
-CREATE POLICY own_account ON public.users FOR SELECT TO authenticated
-  USING (id = (select auth.uid()));
+CREATE POLICY directory ON public.users FOR SELECT TO authenticated
+  USING (is_active OR id = (select auth.uid()));
 CREATE POLICY own_account_change ON public.users FOR UPDATE TO authenticated
   USING (id = (select auth.uid())) WITH CHECK (id = (select auth.uid()));
 CREATE POLICY own_projects ON public.projects TO authenticated

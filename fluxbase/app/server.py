@@ -177,12 +177,15 @@ class Server:
         surface = routes(
             config.mcp.base_path, endpoint if config.mcp.enabled else None, self.health
         )
+        inner = Starlette(
+            routes=surface,
+            middleware=cross_origin(config.server.allowed_origins),
+            exception_handlers={404: not_found, 405: not_allowed},
+        )
+        # A redirect to /mcp would make clients send their key again, maybe without TLS.
+        inner.router.redirect_slashes = False
         app = HostGuard(
-            Starlette(
-                routes=surface,
-                middleware=cross_origin(config.server.allowed_origins),
-                exception_handlers={404: not_found, 405: not_allowed},
-            ),
+            inner,
             allowed_hosts=config.server.allowed_hosts,
             allowed_origins=config.server.allowed_origins,
         )

@@ -104,7 +104,10 @@ def refused_role(error: BaseException) -> FluxbaseError:
 
 def is_lost(error: BaseException) -> bool:
     """Return whether the connection is gone, so that an idempotent call may be sent again."""
-    return isinstance(error, CONNECTION_ERRORS) and not _is_ours(error)
+    # A time limit is an OSError too, but what ran into it once would do so again.
+    if isinstance(error, TimeoutError) or _is_ours(error):
+        return False
+    return isinstance(error, CONNECTION_ERRORS)
 
 
 def _is_ours(error: BaseException) -> bool:

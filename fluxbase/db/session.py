@@ -227,9 +227,9 @@ async def _commit(
         outcome = await held.raw.execute("COMMIT")
     except BaseException as error:
         pool.discard(held)
-        if not isinstance(error, Exception) or is_lost(error):
-            raise Unavailable(_UNKNOWN) from error
-        raise translate(error) from error
+        if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
+            raise translate(error) from error
+        raise Unavailable(_UNKNOWN) from error
     pool.release(held)
     if outcome != "COMMIT":  # a failed transaction is rolled back without an error
         raise InternalError

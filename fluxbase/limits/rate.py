@@ -10,10 +10,10 @@ import logging
 import time
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from fluxbase.errors import RateLimited
@@ -48,7 +48,8 @@ class RateLimiter:
         on_fallback: Callable[[], None],
     ) -> None:
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = MovingWindowRateLimiter(_redis(storage)) if _is_redis(storage) else None
+        self._redis = _redis(storage) if _is_redis(storage) else None
+        self._shared = MovingWindowRateLimiter(self._redis) if self._redis else None
         self._items: dict[int, RateLimitItemPerMinute] = {}
         self._per_minute = per_minute
         self._failed = self._item(failed_per_minute)
@@ -59,6 +60,13 @@ class RateLimiter:
         """Change the limits; what was counted so far stays counted."""
         self._per_minute = per_minute
         self._failed = self._item(failed_per_minute)
+
+    async def close(self) -> None:
+        """Close the connections to Redis; what is counted afterwards opens new ones."""
+        if self._redis is not None:
+            # The library has no call for it; the client stands behind its own "bridge".
+            client: Any = getattr(self._redis.bridge, "storage")  # noqa: B009
+            await client.aclose()
 
     async def count(self, caller: str, per_minute: int | None) -> Quota:
         """Count one call.
@@ -122,7 +130,7 @@ def _is_redis(storage: str) -> bool:
     return storage.startswith(("redis://", "rediss://"))
 
 
-def _redis(storage: str) -> Storage:
+def _redis(storage: str) -> RedisStorage:
     return RedisStorage(
         f"async+{storage}",
         implementation="redispy",

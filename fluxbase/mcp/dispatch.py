@@ -166,7 +166,8 @@ class Dispatcher:
         self, request: Request, message: Message, error: FluxbaseError | None, seconds: float
     ) -> None:
         name = message.params.get("name")
-        known = message.method == "tools/call" and name in self._runner.toolbox.tools
+        called = message.method == "tools/call" and isinstance(name, str)
+        known = called and name in self._runner.toolbox.tools
         methods = self._modern if message.modern else self._legacy
         self._observer.call(
             Call(

@@ -17,7 +17,6 @@ from tests.programs import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
 FLUXBASE: Final = "fluxbase"
 BARE: Final = "starlette-3"

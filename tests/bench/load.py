@@ -156,7 +156,13 @@ def _cpu_waited_for() -> float:
 
 def _run(command: Sequence[str], env: dict[str, str], seconds: float) -> str:
     done = subprocess.run(
-        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30
+        command,
+        check=False,
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds + 30,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}"[-2000:])

@@ -247,13 +247,18 @@ def test_notifications_initialized_is_accepted_without_a_body(
 
 
 def test_blanks_that_the_parser_leaves_at_a_headers_end_do_not_matter(server: Demo) -> None:
-    params = {
+    params: dict[str, Any] = {
         "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},
         }
     }
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}
+    message: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/list",
+        "params": params,
+    }
     lines = ("MCP-Protocol-Version: 2026-07-28 \t ", "Mcp-Method:  tools/list  ")
     status, _, rest = raw(server, json.dumps(message).encode(), *lines)
     assert status == b"HTTP/1.1 200 OK"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from fluxbase.auth.credential import Credential
 
 from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
+from fluxbase.auth.credential import Credential
 from fluxbase.auth.keys import NewKey
 from fluxbase.db.database import Database
 from fluxbase.principal import Principal
@@ -71,7 +71,8 @@ def issue(backend: Backend, http: httpx2.AsyncClient) -> Callable[..., Any]:
     """Make a key and return its caller: `await issue(name="x", scopes=(...))`."""
 
     async def make(kind: KeyKind = "client_key", **fields: Any) -> Caller:
-        new = NewKey(**{"name": "made for a test", "scopes": ("read:tables",), **fields})
+        usual: dict[str, Any] = {"name": "made for a test", "scopes": ("read:tables",)}
+        new = NewKey(**{**usual, **fields})
         issued = await backend.keys.create(kind, new)
         return Caller(new.name, issued.id, issued.key, http)
 

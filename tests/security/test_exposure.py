@@ -132,7 +132,9 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 async def bytes_of(caller: Caller, tool: str, **arguments: Any) -> bytes:
     """Return the whole body of a call."""
     params = {"name": tool, "arguments": arguments}
-    return (await caller.post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})).content
+    return (
+        await caller.post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    ).content
 
 
 @pytest.mark.parametrize("table", HIDDEN)
@@ -150,7 +152,16 @@ def _without_guess(body: bytes) -> Any:
     answer = json.loads(body)["result"]
     text = answer["_meta"]["fluxbase/error"]["message"]
     guess = text.partition("; did you mean '")[2].removesuffix("'?")
-    assert guess in ("", "notes", "news", "inbox", "comments", "my_notes", "shop.orders", "shop.honest")
+    assert guess in (
+        "",
+        "notes",
+        "news",
+        "inbox",
+        "comments",
+        "my_notes",
+        "shop.orders",
+        "shop.honest",
+    )
     return {**answer["_meta"]["fluxbase/error"], "message": text.partition(";")[0]}
 
 
@@ -297,7 +308,7 @@ async def code_of(caller: Caller, table: str) -> str:
 async def becomes(caller: Caller, table: str, code: str) -> None:
     """Wait until the catalog has followed a change; it promises a second."""
     async with asyncio.timeout(5):
-        while await code_of(caller, table) != code:
+        while await code_of(caller, table) != code:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.02)
 
 
@@ -323,13 +334,17 @@ async def test_a_role_that_owns_a_table_does_not_see_it_past_its_policies(
         await backend.keys.delete("client_key", issued.id)
 
 
+def everything(*_: object) -> bool:
+    return True
+
+
 # Planted controls, each with a catalog of its own.
 
 
 async def test_control_a_catalog_that_shows_everything_gives_hidden_tables_away(
     shop: Any, backend: Backend, home: Path, keys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Catalog, "_shown", lambda *_: True)
+    monkeypatch.setattr(Catalog, "_shown", everything)
     async with opened(backend, home, keys) as callers:
         names = {
             t["name"] for t in (await callers["user1"].call("list_tables", limit=1000))["tables"]
@@ -338,9 +353,14 @@ async def test_control_a_catalog_that_shows_everything_gives_hidden_tables_away(
 
 
 async def test_control_a_view_over_an_owner_s_view_shows_everybody_s_rows(
-    shop: Any, callers: Any, backend: Backend, home: Path, keys: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Any,
+    callers: Any,
+    backend: Backend,
+    home: Path,
+    keys: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Catalog, "_shown", lambda *_: True)
+    monkeypatch.setattr(Catalog, "_shown", everything)
     async with opened(backend, home, keys) as opened_callers:
         rows = await opened_callers["user1"].rows("shop.nested", limit=1000)
     assert {row["title"].split()[0] for row in rows} == {"user1", "user2"}

@@ -32,7 +32,7 @@ SETTINGS = settings(
     deadline=None,
     database=None,
     print_blob=True,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 USERS = {"a": USER1, "b": USER2}
 # Words that only one tenant ever writes, and so must never be read by the other.
@@ -41,10 +41,9 @@ OTHER = {"a": "b", "b": "a"}
 TENANT = st.sampled_from("ab")
 WORD = st.sampled_from(["one", "two", "three", "four"])
 RANK = st.one_of(st.none(), st.integers(0, 4), st.just(666))
-ID = st.one_of(st.none(), st.integers(1, 12))
-FILTER = st.one_of(
-    st.builds(lambda n: ("id", n), st.integers(1, 12)),
-    st.builds(lambda n: ("rank", n), st.integers(0, 4)),
+ID = st.one_of(st.none(), st.integers(1, 5))
+FILTER: st.SearchStrategy[tuple[str, int]] = st.one_of(
+    st.tuples(st.just("id"), st.integers(1, 5)), st.tuples(st.just("rank"), st.integers(0, 4))
 )
 Rows = dict[int, dict[str, Any]]
 
@@ -63,9 +62,27 @@ class Tenants(RuleBasedStateMachine):
         super().__init__()
         self.notes: Rows = {}
         self.comments: Rows = {}
-        self._wait(self.owner.execute, "TRUNCATE public.notes, public.comments, public.inbox RESTART IDENTITY")
+        self._wait(
+            self.owner.execute,
+            "TRUNCATE public.notes, public.comments, public.inbox RESTART IDENTITY",
+        )
         # Far from the ids that the rules ask for by themselves.
         self._wait(self.owner.execute, "SELECT setval('public.notes_id_seq', 1000)")
+        for number, (tenant, mark) in enumerate(MARKS.items(), start=1):
+            user, title = USERS[tenant], f"{mark} zero"
+            note = {"user_id": user, "title": title, "rank": number}
+            comment = {"user_id": user, "note_id": number, "body": title}
+            self._wait(
+                self.owner.execute,
+                f"INSERT INTO public.notes (id, user_id, title, rank) "
+                f"VALUES ({number}, '{user}', '{title}', {number})",
+            )
+            self._wait(
+                self.owner.execute,
+                f"INSERT INTO public.comments (user_id, note_id, body) "
+                f"VALUES ('{user}', {number}, '{title}')",
+            )
+            self.notes[number], self.comments[number] = note, comment
 
     def _wait(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return anyio.from_thread.run(function, *arguments)
@@ -93,10 +110,20 @@ class Tenants(RuleBasedStateMachine):
         }  # fmt: skip
 
     def _taken(self, tenant: str, title: str, but: int | None = None) -> bool:
-        return any(r["title"] == title for n, r in self._own(tenant, self.notes).items() if n != but)
+        return any(
+            r["title"] == title for n, r in self._own(tenant, self.notes).items() if n != but
+        )
 
-    @rule(tenant=TENANT, word=WORD, rank=RANK, row=ID, action=st.sampled_from(["", "update", "ignore"]))
-    def insert_note(self, tenant: str, word: str, rank: int | None, row: int | None, action: str) -> None:
+    @rule(
+        tenant=TENANT,
+        word=WORD,
+        rank=RANK,
+        row=ID,
+        action=st.sampled_from(["", "update", "ignore"]),
+    )
+    def insert_note(
+        self, tenant: str, word: str, rank: int | None, row: int | None, action: str
+    ) -> None:
         title = f"{MARKS[tenant]} {word}"
         data: dict[str, Any] = {"title": title, "rank": rank}
         conflict = {"on_conflict": "id", "on_conflict_action": action} if action and row else {}
@@ -120,24 +147,30 @@ class Tenants(RuleBasedStateMachine):
     @rule(tenant=TENANT, word=WORD)
     def insert_for_somebody_else(self, tenant: str, word: str) -> None:
         data = {"title": f"{MARKS[tenant]} {word}", "user_id": USERS[OTHER[tenant]]}
-        code, _ = self._call(tenant, "insert_record", table="notes", data=data)
+        code, _ = self._call(tenant, "insert_record", table="notes", data=data, returning="")
         assert code == "FLX302"
 
     @rule(tenant=TENANT, found=FILTER, rank=RANK, dry=st.booleans())
     def update_rank(self, tenant: str, found: tuple[str, int], rank: int | None, dry: bool) -> None:
         matched = self._own(tenant, self.notes, *found)
         code, result = self._call(
-            tenant, "update_record", table="notes", data={"rank": rank}, filter=dict([found]), dry_run=dry
+            tenant,
+            "update_record",
+            table="notes",
+            data={"rank": rank},
+            filter=dict([found]),
+            dry_run=dry,
         )
         if rank == 666 and matched:
             assert code == "FLX601"
             return
         assert (code, result["updated"]) == ("ok", len(matched))
         assert {r["id"] for r in result["records"]} == matched.keys()
-        for row in [] if dry else matched.values():
-            row["rank"] = rank
+        if not dry:
+            for row in matched.values():
+                row["rank"] = rank
 
-    @rule(tenant=TENANT, row=st.integers(1, 12), word=WORD)
+    @rule(tenant=TENANT, row=st.integers(1, 5), word=WORD)
     def update_title(self, tenant: str, row: int, word: str) -> None:
         title = f"{MARKS[tenant]} {word}"
         matched = self._own(tenant, self.notes, "id", row)
@@ -155,18 +188,25 @@ class Tenants(RuleBasedStateMachine):
     def delete_notes(self, tenant: str, found: tuple[str, int], most: int, dry: bool) -> None:
         matched = self._own(tenant, self.notes, *found)
         code, result = self._call(
-            tenant, "delete_record", table="notes", filter=dict([found]), max_affected=most, dry_run=dry
+            tenant,
+            "delete_record",
+            table="notes",
+            filter=dict([found]),
+            max_affected=most,
+            dry_run=dry,
         )
         if len(matched) > most:
             assert code == "FLX505"
             return
         assert (code, result["deleted"]) == ("ok", len(matched))
-        for number in [] if dry else matched:
+        if dry:
+            return
+        for number in matched:
             del self.notes[number]
             # ON DELETE CASCADE reaches whoever's comment hangs on the note: the schema says so.
             self.comments = {n: c for n, c in self.comments.items() if c["note_id"] != number}
 
-    @rule(tenant=TENANT, note=st.integers(1, 12))
+    @rule(tenant=TENANT, note=st.integers(1, 5))
     def insert_comment(self, tenant: str, note: int) -> None:
         data = {"note_id": note, "body": f"{MARKS[tenant]} says"}
         code, result = self._call(tenant, "insert_record", table="comments", data=data)
@@ -175,10 +215,12 @@ class Tenants(RuleBasedStateMachine):
         if code == "ok":
             self.comments[result["records"][0]["id"]] = {"user_id": USERS[tenant], **data}
 
-    @rule(tenant=TENANT, note=st.integers(1, 12))
+    @rule(tenant=TENANT, note=st.integers(1, 5))
     def delete_comments(self, tenant: str, note: int) -> None:
         matched = self._own(tenant, self.comments, "note_id", note)
-        code, result = self._call(tenant, "delete_record", table="comments", filter={"note_id": note})
+        code, result = self._call(
+            tenant, "delete_record", table="comments", filter={"note_id": note}
+        )
         assert (code, result["deleted"]) == ("ok", len(matched))
         self.comments = {n: c for n, c in self.comments.items() if n not in matched}
 
@@ -188,16 +230,35 @@ class Tenants(RuleBasedStateMachine):
             found = None
         matched = self._own(tenant, self.notes, *(found or ("", None)))
         asked = {"filter": dict([found])} if found else {}
-        code, page = self._call(tenant, "query_table", table=table, order="id", count="exact", limit=1000, **asked)
+        code, page = self._call(
+            tenant, "query_table", table=table, order="id", count="exact", limit=1000, **asked
+        )
         assert (code, page["total"]) == ("ok", len(matched))
         assert [r["id"] for r in page["rows"]] == sorted(matched)
-        assert self._call(tenant, "count_records", table=table, **asked) == ("ok", {"count": len(matched)})
+        assert self._call(tenant, "count_records", table=table, **asked) == (
+            "ok",
+            {"count": len(matched)},
+        )
+
+    @rule(tenant=TENANT, note=st.none() | st.integers(1, 5))
+    def query_comments(self, tenant: str, note: int | None) -> None:
+        matched = self._own(tenant, self.comments, "note_id" if note else "", note)
+        asked = {"filter": {"note_id": note}} if note else {}
+        code, page = self._call(tenant, "query_table", table="comments", **asked)
+        assert code == "ok"
+        assert {r["id"] for r in page["rows"]} == matched.keys()
 
     @rule(tenant=TENANT)
     def ask_for_the_other_by_name(self, tenant: str) -> None:
-        for filter_ in ({"user_id": USERS[OTHER[tenant]]}, {"user_id": f"neq.{USERS[tenant]}"}):
+        for filter_ in (
+            {"user_id": f"eq.{USERS[OTHER[tenant]]}"},
+            {"user_id": f"neq.{USERS[tenant]}"},
+        ):
             assert self._call(tenant, "query_table", table="notes", filter=filter_)[1]["rows"] == []
-            assert self._call(tenant, "count_records", table="comments", filter=filter_)[1]["count"] == 0
+            assert (
+                self._call(tenant, "count_records", table="comments", filter=filter_)[1]["count"]
+                == 0
+            )
             gone = self._call(tenant, "delete_record", table="notes", filter=filter_)
             assert (gone[0], gone[1]["deleted"]) == ("ok", 0)
 
@@ -256,15 +317,9 @@ HOLES = {
         "CREATE POLICY hole ON public.notes FOR SELECT TO authenticated USING (true)",
         "DROP POLICY hole ON public.notes",
     ),
-    "a policy that lets everybody delete": (
-        "CREATE POLICY hole ON public.comments FOR DELETE TO authenticated USING (true);"
-        "CREATE POLICY seen ON public.comments FOR SELECT TO authenticated USING (true)",
-        "DROP POLICY hole ON public.comments; DROP POLICY seen ON public.comments",
-    ),
-    "a view with its owner's rights": (
-        "ALTER VIEW public.my_notes SET (security_invoker = false); "
-        "CREATE TABLE public.hole (); ",
-        "ALTER VIEW public.my_notes SET (security_invoker = true); DROP TABLE public.hole",
+    "a policy that lets everybody count": (
+        "CREATE POLICY hole ON public.comments FOR SELECT TO authenticated USING (true)",
+        "DROP POLICY hole ON public.comments",
     ),
     "an owner whom everybody may name": (
         "ALTER POLICY own ON public.notes WITH CHECK (true)",

@@ -1,4 +1,4 @@
-"""Caller × tool and caller × resource, from `matrix.yaml`: what is not granted does not exist."""
+"""Caller by tool and caller by resource, from `matrix.yaml`: what is not granted does not exist."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ NOWHERE: Final = "fluxbase://nowhere/at/all"
 
 def expected(row: dict[str, Any]) -> tuple[set[str], set[str]]:
     """Return the tools and the resources that a row of the matrix grants."""
-    tools = set(row["only"]) if "only" in row else {
-        name for name, tool in TOOLS.items() if tool["scope"] in row["groups"]
-    }
+    tools = (
+        set(row["only"])
+        if "only" in row
+        else {name for name, tool in TOOLS.items() if tool["scope"] in row["groups"]}
+    )
     granted = row["resources"]
     if isinstance(granted, list):
         return tools, {str(uri) for uri in granted}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -81,7 +83,7 @@ class TokenCaller(Caller):
 
 
 async def body_of(caller: Caller, method: str, **params: Any) -> tuple[int, bytes]:
-    """Return the status and the bytes of an answer; its id is the request's, its date is nowhere."""
+    """Return the status and the bytes of an answer, of which nothing changes from call to call."""
     answer = await caller.post({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
     return answer.status_code, answer.content
 
@@ -93,7 +95,9 @@ def test_every_tool_and_every_resource_stands_in_the_matrix() -> None:
 
 
 def test_every_scope_stands_alone_in_the_matrix() -> None:
-    alone = [tuple(row["key"]["scopes"]) for name, row in CALLERS.items() if name.startswith("only ")]
+    alone = [
+        tuple(row["key"]["scopes"]) for name, row in CALLERS.items() if name.startswith("only ")
+    ]
     assert sorted(alone) == sorted((scope,) for scope in SCOPES)
 
 
@@ -218,13 +222,17 @@ async def test_a_read_only_key_writes_by_no_tool(callers: dict[str, Caller], own
     assert await owner.fetchval("SELECT count(*) FROM public.inbox") == 0
 
 
+def everything(*_: object) -> bool:
+    return True
+
+
 # Planted controls.
 
 
 async def test_control_without_scopes_a_hidden_tool_is_listed_and_called(
     callers: dict[str, Caller], serving: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Principal, "holds", lambda *_: True)
+    monkeypatch.setattr(Principal, "holds", everything)
     async with serving() as http:
         jobs = Caller("jobs", callers["jobs"].id, callers["jobs"].key, http)
         assert len((await jobs.rpc("tools/list"))["result"]["tools"]) == len(TOOLS)

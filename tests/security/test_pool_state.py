@@ -66,6 +66,14 @@ async def references(tight: Tight, fresh: Database, who: list[Borrower]) -> list
     return [known[one.who.id, one.writes] for one in who]
 
 
+async def state_or_code(one: Borrower, tight: Tight) -> dict[str, Any] | str:
+    """Return what a borrower finds, or the code of the refusal."""
+    try:
+        return await one.state(tight.database)
+    except FluxbaseError as error:
+        return error.code
+
+
 @pytest.fixture
 async def clean(tight: Tight) -> Any:
     """Connections of the same logins that no attack ever reaches."""
@@ -135,10 +143,9 @@ async def test_what_a_read_leaves_to_its_own_identity_is_never_another_identity(
     await spring(tight, owner, "user1", "in_policy", ATTACKS[name])
     same = Borrower(tight.who["user1"], writes=False)
     for _ in range(3):
-        try:
-            state = await same.state(tight.database)
-        except FluxbaseError as error:
-            assert error.code in ("FLX503", "FLX901"), name
+        state = await state_or_code(same, tight)
+        if isinstance(state, str):
+            assert state in ("FLX503", "FLX901"), name
             continue
         assert state["current_user"] == tight.who["user1"].role
         assert state["uid"] == USER1
@@ -165,12 +172,8 @@ async def test_a_planted_prepared_statement_is_never_run_for_the_next_borrower(
         )
         await spring(tight, owner, "user1", "in_policy", orders)
     for one in borrowers(tight, ("user2", "token")):
-        try:
-            state = await one.state(tight.database)
-        except FluxbaseError as error:
-            assert error.code == "FLX901"
-        else:
-            assert "forged" not in state
+        state = await state_or_code(one, tight)
+        assert state == "FLX901" or "forged" not in state
 
 
 # Planted controls: with the guard off, the same attacks reach the next borrower.
@@ -216,14 +219,14 @@ async def test_control_without_the_check_of_the_role_a_read_answers_as_somebody_
 ) -> None:
     # The same statement outside of `Database.read`, which compares the role with the caller's.
     other = tight.who["user2"].role
-    held = await tight.database._client.acquire(pools.Identity.of(tight.who["user1"]))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    held = await tight.database._client.acquire(pools.Identity.of(tight.who["user1"]))  # pyright: ignore[reportPrivateUsage]
     try:
         await held.raw.execute(f"SET ROLE {other}")
         row = await held.raw.fetchrow("SELECT current_user::text, auth.uid()::text")
         assert row is not None
         assert tuple(row) == (other, USER2)
     finally:
-        tight.database._client.release(held)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        tight.database._client.release(held)  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(FluxbaseError) as refused:
         await tight.database.read(
             tight.who["user1"], Statement(sql("SELECT current_user::text, auth.uid()::text"))

@@ -33,7 +33,7 @@ def routes_of(app: Any) -> list[Route]:
     return cast("list[Route]", app.routes)
 
 
-def test_every_route_is_listed(server: Server) -> None:
+async def test_every_route_is_listed(server: Server) -> None:
     assert {route.path for route in routes_of(server)} == {path for path, _ in ROUTES}
 
 
@@ -58,3 +58,9 @@ async def test_each_route_opens_to_whom_it_should(
                 assert answer.is_success
             else:
                 assert answer.status_code == 401
+
+
+async def test_a_slash_too_many_is_not_redirected(user1: Caller) -> None:
+    answer = await user1.http.post("/mcp/", headers={"X-Client-Key": user1.key})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "FLX402"

@@ -85,6 +85,8 @@ async def test_the_old_name_of_the_list_of_templates_still_works(user1: Caller) 
         ("tools/call", {"name": "no_such_tool"}, -32003),
         ("tools/call", {}, -32602),
         ("tools/call", {"name": 5}, -32602),
+        ("tools/call", {"name": ["query_table"]}, -32602),
+        ("tools/call", {"name": {"query_table": 1}}, -32602),
         ("tools/call", {"name": "query_table", "arguments": "x"}, -32602),
         ("server/discover", {}, -32601),
         ("no/such", {}, -32601),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.reliability.stand import DURABLE, Stand, stand
+
+from fluxbase.embedded import EmbeddedPostgres
+from tests.integration.reliability.stand import DURABLE, Stand, login, stand
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -45,3 +48,37 @@ async def calm(rough: Stand) -> AsyncGenerator[Stand]:
         await conn.execute("TRUNCATE public.ledger")
     yield rough
     await rough.settle()
+
+
+@dataclass
+class Outer:
+    """A cluster that is not ours to run, with a database whose owner is an ordinary role."""
+
+    superuser: str
+    owner: str
+    port: int
+    bin_dir: Path
+
+    def config(self, home: Path, **more: Any) -> dict[str, Any]:
+        """Return the database section of a server on it."""
+        return {"url": self.owner, "client_pool_size": 4, **more}
+
+
+@pytest.fixture(scope="session")
+async def outer(rough_home: Path) -> AsyncGenerator[Outer]:
+    cluster = EmbeddedPostgres(rough_home / "outer", settings={"fsync": "off"})
+    at = await cluster.start()
+    try:
+        superuser = f"postgresql://{at.user}:{at.password}@127.0.0.1:{at.port}"
+        conn = await login(f"{superuser}/postgres")
+        await conn.execute("CREATE ROLE landlord LOGIN CREATEROLE PASSWORD 'p@ss word/1'")
+        await conn.execute("CREATE DATABASE app OWNER landlord")
+        found = await conn.fetchval("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
+        await conn.close()
+        conn = await login(f"{superuser}/app")
+        await conn.execute("CREATE EXTENSION vector")  # as managed services do it: into public
+        await conn.close()
+        owner = f"postgresql://landlord:p%40ss%20word%2F1@127.0.0.1:{at.port}/app"
+        yield Outer(superuser, owner, at.port, Path(found))
+    finally:
+        await cluster.stop()

@@ -9,7 +9,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx2
@@ -46,6 +46,14 @@ CREATE TRIGGER drag BEFORE INSERT ON public.sticky FOR EACH ROW EXECUTE FUNCTION
 ALTER TABLE public.sticky ENABLE ROW LEVEL SECURITY;
 CREATE POLICY anyone ON public.sticky USING (true);
 GRANT SELECT, INSERT, UPDATE ON public.sticky TO authenticated;
+CREATE TABLE public.late_word (n bigint NOT NULL);
+CREATE FUNCTION public.linger() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM pg_sleep(NEW.n); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON public.late_word DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION public.linger();
+ALTER TABLE public.late_word ENABLE ROW LEVEL SECURITY;
+CREATE POLICY anyone ON public.late_word USING (true);
+GRANT SELECT, INSERT ON public.late_word TO authenticated;
 """
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
@@ -59,8 +67,14 @@ async def eventually(ask: Callable[[], Awaitable[Any]], what: str, seconds: floa
     return time.monotonic() - began
 
 
+def superuser_url(backend: Backend, database: str) -> str:
+    assert backend.postgres is not None
+    at = backend.postgres.endpoint
+    return socket_url(at.socket_dir, at.port, at.user, at.password, database)
+
+
 async def login(url: str) -> Connection:
-    return cast("Connection", await asyncpg.connect(url, timeout=10))
+    return await asyncpg.connect(url, timeout=10)
 
 
 @dataclass
@@ -88,19 +102,12 @@ class Stand:
 
     @asynccontextmanager
     async def superuser(self) -> AsyncGenerator[Connection]:
-        assert self.backend.postgres is not None
-        at = self.backend.postgres.endpoint
-        conn = await login(
-            socket_url(at.socket_dir, at.port, at.user, at.password, self.backend_database)
-        )
+        database = database_of(self.backend.database.logins.admin)
+        conn = await login(superuser_url(self.backend, database))
         try:
             yield conn
         finally:
             await conn.close()
-
-    @property
-    def backend_database(self) -> str:
-        return database_of(self.backend.database.logins.admin)
 
     def postmaster(self) -> int:
         found = live(self.data_dir)
@@ -181,5 +188,6 @@ async def stand(
         for name, user in (("user1", USER1), ("user2", USER2)):
             new = NewKey(name, (*TABLES, "read:schema"), user_id=user)
             keys[name] = (await backend.keys.create("client_key", new)).key
+        keys["service"] = (await backend.keys.create("service_key", NewKey("service"))).key
         async with Server(backend).running() as server, listening(server) as base:
             yield Stand(backend, server, base, keys, config.database.embedded.data_dir)

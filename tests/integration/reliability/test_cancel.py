@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
+
+from fluxbase.app.server import Server
 from tests.integration.reliability.stand import Stand, eventually, listening
 from tests.integration.reliability.test_hang import call, running
 from tests.world import Caller, Refused
 
-import httpx2
-
-from fluxbase.app.backend import Backend
-from fluxbase.app.server import Server
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 
 async def gone(stand: Stand, words: str) -> float:
@@ -50,29 +52,42 @@ async def test_a_client_that_leaves_stops_its_statement_within_a_second(
         assert (await two.call("query_table", table="ledger"))["rows"] == []
 
 
-async def test_the_request_deadline_stops_the_statement_and_rolls_back(calm: Stand) -> None:
-    server = calm.backend.config.server.model_copy(update={"request_timeout": 0.5})
-    backend = Backend(
-        calm.backend.config.model_copy(update={"server": server}),
-        calm.backend.database,
-        calm.backend.peppers,
-        calm.backend.keys,
-        calm.backend.announced,
-        None,
-    )
+@asynccontextmanager
+async def hasty(calm: Stand, seconds: float) -> AsyncGenerator[Caller]:
+    """A caller of a second server on the same database, whose requests have little time."""
+    server = calm.backend.config.server.model_copy(update={"request_timeout": seconds})
+    config = calm.backend.config.model_copy(update={"server": server})
+    backend = replace(calm.backend, config=config, postgres=None)
     async with (
-        Server(backend).running() as hasty,
-        listening(hasty) as base,
-        httpx2.AsyncClient(base_url=base) as http,
+        Server(backend).running() as other,
+        listening(other) as base,
+        httpx2.AsyncClient(base_url=base, timeout=30) as http,
     ):
-        one = Caller("user1", "user1", calm.keys["user1"], http)
-        for table in ("tarpit", "sticky"):
-            with pytest.raises(Refused, match="FLX503"):
-                if table == "tarpit":
-                    await one.call("query_table", table=table)
-                else:
-                    await one.call("insert_record", table=table, data={"n": 1})
-            assert await gone(calm, table) < 1
+        yield Caller("user1", "user1", calm.keys["user1"], http)
+
+
+async def test_the_request_deadline_stops_the_statement_and_rolls_back(calm: Stand) -> None:
+    async with hasty(calm, 0.5) as one:
+        with pytest.raises(Refused, match="FLX503"):
+            await one.call("query_table", table="tarpit")
+        assert await gone(calm, "tarpit") < 1
+        with pytest.raises(Refused, match="FLX503"):
+            await one.call("insert_record", table="sticky", data={"n": 1})
+        assert await gone(calm, "sticky") < 1
+    await calm.settle()
+
+
+async def test_a_commit_under_way_at_the_deadline_is_told_as_what_it_becomes(calm: Stand) -> None:
+    async with hasty(calm, 0.5) as one, calm.owner() as conn:
+        made = await one.call("insert_record", table="late_word", data={"n": 1}, returning="")
+        assert made["inserted"] == 1
+        # One that does not end in time is neither promised nor denied.
+        seconds, response = await call(one, "insert_record", table="late_word", data={"n": 9})
+        assert response.status_code == 503
+        assert "unknown" in response.json()["error"]["message"]
+        assert seconds < 8
+        assert await conn.fetchval("SELECT count(*) FROM public.late_word WHERE n = 1") == 1
+        await conn.execute("DELETE FROM public.late_word")
     await calm.settle()
 
 

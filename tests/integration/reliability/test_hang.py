@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.integration.reliability.stand import Stand, eventually
 
 if TYPE_CHECKING:
@@ -78,9 +79,7 @@ async def test_a_statement_that_runs_when_postgres_hangs_is_cut_off(calm: Stand)
 async def test_an_exhausted_pool_refuses_in_time_and_leaves_readiness_alone(calm: Stand) -> None:
     async with calm.caller() as one:
         size = calm.backend.config.database.client_pool_size
-        slow = [
-            asyncio.create_task(call(one, "query_table", table="tarpit")) for _ in range(size)
-        ]
+        slow = [asyncio.create_task(call(one, "query_table", table="tarpit")) for _ in range(size)]
         await eventually(lambda: running(calm, "tarpit", size), "the queries run")
         waiting = [call(one, "query_table", table="ledger") for _ in range(20)]
         for seconds, response in await asyncio.gather(*waiting):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.integration.reliability.stand import Stand, eventually
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Watch:
 async def test_a_killed_postgres_loses_no_acknowledged_write_and_comes_back_by_itself(
     calm: Stand,
 ) -> None:
-    chance = random.Random(20)
+    chance = random.Random(20)  # noqa: S311 - moments, not secrets
     numbers, history, stop, watch = itertools.count(1), History(), asyncio.Event(), Watch(calm)
     writers = [asyncio.create_task(write(calm, numbers, history, stop)) for _ in range(WRITERS)]
     watching = asyncio.create_task(watch.run())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from tests.world import Caller
 
-from fluxbase.app.backend import Backend
+from tests.integration.reliability.stand import eventually
+
+if TYPE_CHECKING:
+    from fluxbase.app.backend import Backend
+    from tests.world import Caller
 
 Failure = Callable[[], BaseException]
 WORDS = ("execute", "fetchrow", "fetch")
@@ -66,8 +69,8 @@ class Saboteur:
         return any(word in text for word in quiet) or text == STATE
 
 
-def slots(backend: Backend) -> dict[str, int]:
-    return {s.name: s.in_use for s in backend.database.states() if s.in_use}
+async def idle(backend: Backend) -> bool:
+    return not any(state.in_use for state in backend.database.states())
 
 
 async def attempt(caller: Caller, tool: str) -> tuple[int, Any]:
@@ -103,7 +106,7 @@ async def test_the_nth_word_fails(
         status, answer = await attempt(user1, tool)
         reached, committing = saboteur.count >= nth, saboteur.last == "COMMIT"
         saboteur.arm(0, FAILURES[kind], late=late)
-        assert not slots(backend)
+        await eventually(lambda: idle(backend), "every connection came back", 3)
         after = await owner.fetchval(STATE)
         acked = status == 200 and not answer["result"].get("isError")
         told = "" if status in (0, 200) else answer["error"]["message"]

@@ -132,6 +132,22 @@ async def test_a_foreign_key_is_shown_only_when_its_target_is(
     assert (await described(narrow, "comments"))["foreign_keys"] == []
 
 
+async def test_a_foreign_key_on_a_hidden_column_is_not_shown(user1: Caller, owner: Any) -> None:
+    await owner.execute(
+        "CREATE TABLE public.links (id int, note_id bigint REFERENCES public.notes); "
+        "ALTER TABLE public.links ENABLE ROW LEVEL SECURITY; "
+        "GRANT SELECT (id) ON public.links TO authenticated"
+    )
+    try:
+        await listed(user1, "links", there=True)
+        table = await described(user1, "links")
+        assert [column["name"] for column in table["columns"]] == ["id"]
+        assert table["foreign_keys"] == []
+    finally:
+        await owner.execute("DROP TABLE public.links")
+    await listed(user1, "links", there=False)
+
+
 async def test_only_the_policies_that_apply_are_shown(user1: Caller) -> None:
     table = await described(user1)
     assert table["row_level_security"] is True

@@ -1,0 +1,101 @@
+"""What callers are told of Postgres' errors, and what is never passed on."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from fluxbase.db.errors import is_lost, refused_role, translate
+from fluxbase.errors import (
+    ConstraintViolation,
+    DeadlineExceeded,
+    FluxbaseError,
+    Forbidden,
+    InternalError,
+    InvalidArgument,
+    InvalidData,
+    Unavailable,
+)
+
+CASES: list[tuple[str, type[FluxbaseError]]] = [
+    ("57014", DeadlineExceeded),
+    ("55P03", DeadlineExceeded),
+    ("25P03", DeadlineExceeded),
+    ("25P04", DeadlineExceeded),
+    ("25006", Forbidden),
+    ("40001", Unavailable),
+    ("40P01", Unavailable),
+    ("40003", Unavailable),
+    ("08006", Unavailable),
+    ("57P01", Unavailable),
+    ("57P03", Unavailable),
+    ("53300", Unavailable),
+    ("53100", Unavailable),
+    ("58030", Unavailable),
+    ("23001", ConstraintViolation),
+    ("23505", ConstraintViolation),
+    ("23000", ConstraintViolation),
+    ("P0001", ConstraintViolation),
+    ("22P02", InvalidData),
+    ("42P01", Unavailable),
+    ("42703", Unavailable),
+    ("42883", InvalidArgument),
+    ("0A000", InvalidArgument),
+    ("55000", InvalidArgument),
+    ("54001", InvalidArgument),
+    ("42501", Forbidden),
+    ("XX000", InternalError),
+    ("42601", InternalError),
+]
+
+
+def raised(state: str, **fields: str) -> asyncpg.PostgresError:
+    said = {"C": state, "M": "hidden words", "D": "hidden", "H": "hidden", "S": "ERROR"}
+    return asyncpg.PostgresError.new({**said, **fields})
+
+
+@pytest.mark.parametrize(("state", "kind"), CASES)
+def test_every_sqlstate_has_its_error_and_no_word_of_postgres_passes(
+    state: str, kind: type[FluxbaseError]
+) -> None:
+    told = translate(raised(state))
+    assert type(told) is kind
+    assert "hidden" not in str(told.as_dict())
+
+
+def test_a_broken_function_of_the_database_is_not_the_callers_fault() -> None:
+    assert isinstance(translate(raised("42P01", W="PL/pgSQL function f()")), InternalError)
+
+
+def test_a_broken_rule_is_named_by_its_constraint() -> None:
+    assert "(notes_key)" in translate(raised("23505", n="notes_key")).message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "lost"),
+    [
+        (ConnectionResetError(), Unavailable, True),
+        (asyncpg.ConnectionDoesNotExistError("x"), Unavailable, True),
+        (asyncpg.InternalClientError("x"), Unavailable, True),
+        (asyncpg.InterfaceError("x"), Unavailable, True),
+        (asyncpg.ClientConfigurationError("x"), InvalidData, False),
+        (TimeoutError(), DeadlineExceeded, False),
+        (KeyError(), InternalError, False),
+    ],
+)
+def test_errors_of_the_line_are_told_from_errors_of_the_call(
+    error: Exception, kind: type[FluxbaseError], lost: bool
+) -> None:
+    assert type(translate(error)) is kind
+    assert is_lost(error) is lost
+
+
+def test_our_own_errors_stay_what_they_are() -> None:
+    own = Forbidden("x")
+    assert translate(own) is own
+
+
+@pytest.mark.parametrize("state", ["42501", "22023"])
+def test_a_role_that_is_gone_is_forbidden(state: str) -> None:
+    assert type(refused_role(raised(state))) is Forbidden
+    assert type(refused_role(raised("57P01"))) is Unavailable
