@@ -61,16 +61,28 @@ class Principal:
         return not scopes or ALL_SCOPES in self.scopes or any(s in self.scopes for s in scopes)
 
     def may_reach(self, schema: str, table: str) -> bool:
-        """Return whether the key's own schema and table lists let `schema.table` through."""
+        """Return whether the key's own schema and table lists let `schema.table` through.
+
+        An entry without a dot names tables of `public`, so that `not*` reaches no other schema.
+        """
         return allows(self.allowed_schemas, schema) and (
-            allows(self.allowed_tables, f"{schema}.{table}")
-            or (schema == "public" and allows(self.allowed_tables, table))
+            not self.allowed_tables
+            or any(_names(glob, schema, table) for glob in self.allowed_tables)
         )
 
 
 def allows(globs: tuple[str, ...], name: str) -> bool:
     """Return whether `name` passes an allowlist of globs; an empty list lets everything pass."""
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _names(glob: str, schema: str, table: str) -> bool:
+    if glob == "*":
+        return True
+    first, dot, rest = glob.partition(".")
+    if not dot:
+        return schema == "public" and fnmatchcase(table, glob)
+    return fnmatchcase(schema, first) and fnmatchcase(table, rest)
 
 
 def parse_scopes(text: str | list[str]) -> tuple[str, ...]:

@@ -138,6 +138,7 @@ class Server:
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(FluxbaseError):
                 await self.authenticator.flush_uses()
+            await self.limiter.close()
 
     def drain(self) -> None:
         """Say that no new requests should come here."""

@@ -120,8 +120,8 @@ class Place:
         return Done(found.returncode, found.stdout, found.stderr)
 
     @contextmanager
-    def serving(self, *words: str) -> Generator[Running]:
-        out, err = self.folder / "out.txt", self.folder / "err.txt"
+    def serving(self, *words: str, name: str = "") -> Generator[Running]:
+        out, err = self.folder / f"{name}out.txt", self.folder / f"{name}err.txt"
         with out.open("wb") as o, err.open("wb") as e:
             process = subprocess.Popen(
                 ["fluxbase", "serve", *words], cwd=self.folder, env=self.env, stdout=o, stderr=e

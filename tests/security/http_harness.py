@@ -16,13 +16,14 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fluxbase.http.protocol import ProtocolLimits
 from fluxbase.http.server import bind
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LIMITS = ProtocolLimits(
     header_timeout=0.4,

@@ -15,10 +15,6 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fluxbase.http.protocol import ProtocolLimits, guarded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 from tests.security.http_harness import (
     BOUND,
     CHUNKED,
@@ -36,6 +32,9 @@ from tests.security.http_harness import (
     post,
     serving,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import asynccontextmanager
@@ -17,6 +15,7 @@ import pytest
 from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from tests.conftest import config_for
+from tests.redis_server import redis_server
 from tests.security.conftest import client_of
 from tests.security.test_keys_attacks import send
 
@@ -27,45 +26,13 @@ if TYPE_CHECKING:
     import httpx2
 
 
-REDIS = shutil.which("redis-server")
-pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
 LIMIT = 20
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Generator[tuple[subprocess.Popen[bytes], str]]:
-    """A Redis of our own on a free port of the loopback: the process and its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            str(REDIS),
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(tmp_path),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "Redis does not come up"
-                time.sleep(0.02)
-        yield process, f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait(10)
+def redis() -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    with redis_server() as running:
+        yield running
 
 
 @pytest.fixture

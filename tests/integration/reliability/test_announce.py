@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.db.dsn import database_of
@@ -14,7 +16,6 @@ from tests.world import Caller, Refused
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    import pytest
 
 MADE = """
 CREATE TABLE public.fresh (id int PRIMARY KEY, body text);
@@ -82,6 +83,7 @@ async def test_changes_are_announced(user1: Caller, owner: Any) -> None:
     await follow(user1, owner)
 
 
+@pytest.mark.slow
 async def test_changes_are_found_where_nothing_announces_them(
     backend: Backend, user1: Caller, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
