@@ -52,6 +52,8 @@ class Observer:
     audit_lost: Counter = field(init=False)
     reloads: Counter = field(init=False)
     _log: logging.Logger = field(init=False)
+    # Looking labels up costs more than counting; tools and methods are few.
+    _children: dict[tuple[str, str], tuple[Counter, Histogram]] = field(init=False)
 
     def __post_init__(self) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -70,12 +72,18 @@ class Observer:
         self.audit_lost = counter("audit_lost", "Read records dropped because the buffer was full")
         self.reloads = counter("config_reloads", "Configuration reloads", "outcome")
         self._log = logging.getLogger("fluxbase.calls")
+        self._children = {}
 
     def call(self, call: Call) -> None:
         """Count and log one finished request."""
         name = call.tool or call.method
-        self.calls.labels(name, call.outcome).inc()
-        self.seconds.labels(name).observe(call.seconds)
+        found = self._children.get((name, call.outcome))
+        if found is None:
+            found = self.calls.labels(name, call.outcome), self.seconds.labels(name)
+            self._children[name, call.outcome] = found
+        calls, seconds = found
+        calls.inc()
+        seconds.observe(call.seconds)
         level = logging.DEBUG if call.outcome == "ok" else logging.INFO
         if self._log.isEnabledFor(level):
             self._log.log(level, "%s %s", name, call.outcome, extra={"fields": _fields(call)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +22,7 @@ from fluxbase.http.gate import Gate
 from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
 from fluxbase.http.mcp import McpEndpoint
-from fluxbase.http.routes import cross_origin, not_allowed, not_found, routes
+from fluxbase.http.routes import ShortCut, cross_origin, not_allowed, not_found, routes
 from fluxbase.limits.rate import RateLimiter
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
@@ -97,7 +98,7 @@ class Server:
         )
         self.listener = Listener(
             lambda: backend.database.logins.admin,
-            {"fluxbase_keys": self.authenticator.forget, "fluxbase_catalog": self._forget_catalog},
+            {"fluxbase_keys": self._forget_key, "fluxbase_catalog": self._forget_catalog},
         )
         self.findings: list[Finding] = []
         self.config = config
@@ -129,6 +130,10 @@ class Server:
             background.append(_every(1, self._compare_catalog))
         if self._backend.postgres is not None:
             background.append(self._backend.postgres.supervise())
+        # What is there now stays for good: collections that walk it cost more than all they find.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         tasks = [asyncio.ensure_future(work) for work in background]
         try:
             yield self
@@ -185,8 +190,10 @@ class Server:
         )
         # A redirect to /mcp would make clients send their key again, maybe without TLS.
         inner.router.redirect_slashes = False
+        # Pages of allowed origins need the headers that a middleware adds.
+        direct = config.mcp.enabled and not config.server.allowed_origins
         app = HostGuard(
-            inner,
+            ShortCut(config.mcp.base_path, endpoint, inner) if direct else inner,
             allowed_hosts=config.server.allowed_hosts,
             allowed_origins=config.server.allowed_origins,
         )
@@ -199,6 +206,10 @@ class Server:
 
     def _gate(self) -> Gate:
         return Gate(self.authenticator, self.limiter, self.audit)
+
+    def _forget_key(self, key: str) -> None:
+        self.authenticator.forget(key)
+        self._backend.database.catalog.forget_role(f"key_{key}")
 
     def _forget_catalog(self, _payload: str) -> None:
         self._backend.database.catalog.forget()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from fluxbase.auth import token
-from fluxbase.errors import Unauthenticated
+from fluxbase.errors import FluxbaseError, Unauthenticated
 from fluxbase.principal import Principal
 
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ class Authenticator:
         uses, self._uses = self._uses, {}
         if uses:
             rows = [{"id": key, "at": at, "remote": remote} for key, (at, remote) in uses.items()]
-            await self._database.admin("touch_keys", uses=orjson.dumps(rows).decode())
+            try:
+                await self._database.admin("touch_keys", uses=orjson.dumps(rows).decode())
+            except FluxbaseError:
+                self._uses = {**uses, **self._uses}
+                raise
 
     def _verify(self, parsed: token.Token, known: _Known | None, remote: str | None) -> None:
         now = datetime.now(UTC)

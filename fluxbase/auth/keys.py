@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from fluxbase.auth import token
-from fluxbase.db.audit import entry
+from fluxbase.db.audit import columns, entry
 from fluxbase.errors import InvalidArgument
 from fluxbase.principal import ALL_SCOPES, SCOPES, parse_scopes
 
@@ -118,6 +118,8 @@ class Keys:
         Raises:
             InvalidArgument: a field is wrong, or there is no such key.
         """
+        if "scopes" in changes and not changes["scopes"]:
+            raise InvalidArgument("scopes: at least one is needed")
         valid = _checked(kind, replace(NewKey("unchanged"), **changes), made=False)
         fields = {name: getattr(valid, name) for name in changes}
         async with self._database.administer() as run:
@@ -187,8 +189,7 @@ class Keys:
     async def _record(self, run: Fetch, verb: str, key: str, arguments: object) -> None:
         hidden = self._peppers.derive("audit")
         record = entry(f"keys.{verb}", key=hidden, target=key, arguments=arguments)
-        row = record.as_row("ok")
-        await run("add_audit", entries=orjson.dumps([row]).decode())
+        await run("add_audit", **columns([record.as_row("ok")]))
 
 
 def _checked(kind: KeyKind, new: NewKey, *, made: bool = True) -> NewKey:

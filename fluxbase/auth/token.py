@@ -23,6 +23,7 @@ ID_LENGTH: Final = 8
 SECRET_LENGTH: Final = 32
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK_LENGTH: Final = 6
+_PAIRS: Final = tuple(a + b for a in _BASE62 for b in _BASE62)
 
 _PREFIXES: Final[dict[KeyKind, str]] = {"client_key": "fbk", "service_key": "fbs"}
 _KINDS: Final[dict[str, KeyKind]] = {prefix: kind for kind, prefix in _PREFIXES.items()}
@@ -84,12 +85,9 @@ def matches(pepper: bytes, token: Token, stored: bytes | None) -> bool:
 
 
 def _check(body: str) -> str:
-    number = zlib.crc32(body.encode())
-    digits: list[str] = []
-    for _ in range(_CHECK_LENGTH):
-        number, digit = divmod(number, len(_BASE62))
-        digits.append(_BASE62[digit])
-    return "".join(reversed(digits))
+    high, low = divmod(zlib.crc32(body.encode()), len(_PAIRS))
+    high, middle = divmod(high, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
 
 
 def _random(alphabet: str, length: int) -> str:

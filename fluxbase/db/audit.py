@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hmac import digest
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import orjson
 
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 Outcome = Literal["ok", "denied", "failed"]
+_COLUMNS: Final = (
+    "at",
+    "request_id",
+    "kind",
+    "principal",
+    "action",
+    "target",
+    "outcome",
+    "code",
+    "arguments",
+    "arguments_mac",
+    "rows",
+    "duration_ms",
+    "remote",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +46,24 @@ class Entry:
     remote: str | None = None
 
     def as_row(self, outcome: Outcome, **more: Any) -> dict[str, Any]:
-        """Return the record as the query `add_audit` takes it."""
-        row = {name: getattr(self, name) for name in self.__slots__}
-        return {**row, "outcome": outcome, **more}
+        """Return the record with its outcome, by the names of the table's columns."""
+        return {
+            "action": self.action,
+            "request_id": self.request_id,
+            "kind": self.kind,
+            "principal": self.principal,
+            "target": self.target,
+            "arguments": self.arguments,
+            "arguments_mac": self.arguments_mac,
+            "remote": self.remote,
+            "outcome": outcome,
+            **more,
+        }
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return records as the arrays that the query `add_audit` takes."""
+    return {name: [row.get(name) for row in rows] for name in _COLUMNS}
 
 
 def entry(

@@ -13,9 +13,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import orjson
-
-from fluxbase.db.audit import Entry, Outcome, entry
+from fluxbase.db.audit import Entry, Outcome, columns, entry
 from fluxbase.errors import FluxbaseError, Forbidden, Unavailable, UnknownResource, UnknownTool
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVERY: Final = 1.0
-_BATCH: Final = 2000
+_BATCH: Final = 250
 _WAITING: Final = 20_000
 _PRUNE_EVERY: Final = 3600.0
 _DENIALS: Final = (Forbidden, UnknownTool, UnknownResource)
@@ -118,7 +116,7 @@ class AuditLog:
     async def _write(self, rows: list[dict[str, Any]]) -> bool:
         """Return false when the records may be written later."""
         try:
-            await self._database.admin("add_audit", entries=orjson.dumps(rows).decode())
+            await self._database.admin("add_audit", **columns(rows))
         except Unavailable as error:
             if not self._blocked:  # once for each outage, not for each call refused in it
                 log.warning("audit records could not be written yet: %s", error.code)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 _ROLES_KEPT: Final = 2048
-_GRANTS_LIVE: Final = 30.0  # seconds; membership of roles changes without an event trigger
+_GRANTS_LIVE: Final = 300.0  # seconds; membership of roles changes without an event trigger
 
 
 class Fetch(Protocol):
@@ -75,6 +75,11 @@ class Catalog:
         """Drop what is remembered; the next call loads it anew."""
         self._snapshot = None
         self.version += 1
+
+    def forget_role(self, role: str) -> None:
+        """Drop what is remembered of one role's rights; its key was changed."""
+        if self._snapshot is not None:
+            self._snapshot.reach.pop(role, None)
 
     async def compare(self) -> None:
         """Forget everything when the catalog changed; for databases that do not announce it."""
@@ -166,7 +171,11 @@ class Catalog:
         rows = await self._fetch("load_grants", role=role)
         members = await self._fetch("load_memberships", role=role)
         reach = Reach(
-            {row["oid"]: _grant(row) for row in rows},
+            {
+                row["oid"]: _grant(row, snapshot.by_oid[row["oid"]])
+                for row in rows
+                if row["oid"] in snapshot.by_oid  # else it was made after the snapshot
+            },
             frozenset(row["role"] for row in members),
             time.monotonic(),
         )
@@ -179,10 +188,10 @@ class Catalog:
         return reach
 
 
-def _grant(row: Record) -> Grant:
+def _grant(row: Record, relation: Relation) -> Grant:
     return Grant(
-        select=frozenset(row["select_columns"]),
-        insert=frozenset(row["insert_columns"]),
-        update=frozenset(row["update_columns"]),
+        select=frozenset(relation.columns if row["select"] is None else row["select"]),
+        insert=frozenset(relation.columns if row["insert"] is None else row["insert"]),
+        update=frozenset(relation.columns if row["update"] is None else row["update"]),
         delete=row["delete"],
     )

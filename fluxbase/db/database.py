@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fluxbase.db.audit import Entry
     from fluxbase.db.pool import Held
     from fluxbase.db.queries import Query
+    from fluxbase.db.relation import Visible
     from fluxbase.db.session import Session
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Connection, Record
@@ -110,12 +111,13 @@ class Database:
         return await self._read(self._pool_of(who), who, statement)
 
     def write(
-        self, who: Principal, entry: Entry, *, dry_run: bool = False
+        self, who: Principal, entry: Entry, table: Visible | None = None, *, dry_run: bool = False
     ) -> AbstractAsyncContextManager[Session]:
         """Open a write transaction as the caller; see `fluxbase.db.session.write`."""
         if self._replicas and not dry_run:
-            return self._write_tracked(who, entry)
-        return session.write(self._pool_of(who), who, entry, dry_run=dry_run, pooled=self.pooled)
+            return self._write_tracked(who, entry, table)
+        pool = self._pool_of(who)
+        return session.write(pool, who, entry, table=table, dry_run=dry_run, pooled=self.pooled)
 
     async def admin(self, name: str, /, **arguments: object) -> list[Record]:
         """Return the rows of a named query run as the owner; nothing of a caller's is ever SQL.
@@ -198,8 +200,8 @@ class Database:
             return await conn.fetch(query.sql, *values, timeout=_ADMIN_TIMEOUT)
 
     async def _read(self, pool: Pool, who: Principal, statement: Statement) -> Record:
-        if self.pooled:
-            return await session.read_in_transaction(pool, who, statement)
+        if self.pooled or who.kind == "user":
+            return await session.read_in_transaction(pool, who, statement, pooled=self.pooled)
         return await session.read(pool, who, statement)
 
     def _heard(self, silent: bool) -> None:
@@ -209,11 +211,13 @@ class Database:
                 pool.cut()
 
     @asynccontextmanager
-    async def _write_tracked(self, who: Principal, entry: Entry) -> AsyncGenerator[Session]:
+    async def _write_tracked(
+        self, who: Principal, entry: Entry, table: Visible | None
+    ) -> AsyncGenerator[Session]:
         pool, after = self._pool_of(who), self._remember_position
         try:
             async with session.write(
-                pool, who, entry, dry_run=False, pooled=self.pooled, after=after
+                pool, who, entry, table=table, dry_run=False, pooled=self.pooled, after=after
             ) as inside:
                 yield inside
         except Unavailable:

@@ -7,7 +7,7 @@ is public to who may write to it.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -21,6 +21,9 @@ from fluxbase.errors import (
     InvalidData,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from fluxbase.db.relation import Visible
 
 CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
@@ -77,8 +80,12 @@ _CLASSES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
 }
 
 
-def translate(error: BaseException) -> FluxbaseError:
+def translate(error: BaseException, table: Visible | None = None) -> FluxbaseError:
     """Return the error a caller may see for one raised by the driver.
+
+    Args:
+        error: what was raised.
+        table: the one that the caller wrote to; only its constraints and columns are named.
 
     Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
@@ -87,7 +94,7 @@ def translate(error: BaseException) -> FluxbaseError:
     if isinstance(error, TimeoutError):
         return DeadlineExceeded("the database did not answer in time")
     if isinstance(error, asyncpg.PostgresError):
-        return _from_state(error)
+        return _from_state(error, table)
     if _is_ours(error):
         return InvalidData("a value does not fit the type of its column")
     if isinstance(error, CONNECTION_ERRORS):
@@ -115,14 +122,14 @@ def _is_ours(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
-def _from_state(error: asyncpg.PostgresError) -> FluxbaseError:
+def _from_state(error: asyncpg.PostgresError, table: Visible | None) -> FluxbaseError:
     state = str(error.sqlstate)
     if state == "42501":
         return _forbidden(error)
     if error.context and state[:2] in ("3F", "42"):
         return InternalError("a function or policy of the database is broken")
     if state in _CONSTRAINTS:
-        return ConstraintViolation(_CONSTRAINTS[state] + _named(error))
+        return ConstraintViolation(_CONSTRAINTS[state] + _named(error, table))
     if state in _EXACT:
         kind, message = _EXACT[state]
         return kind(message)
@@ -140,6 +147,10 @@ def _forbidden(error: asyncpg.PostgresError) -> Forbidden:
     return Forbidden("the database does not allow this to the caller's role")
 
 
-def _named(error: asyncpg.PostgresError) -> str:
-    name = error.constraint_name or error.column_name
-    return f" ({name})" if name else ""
+def _named(error: asyncpg.PostgresError, table: Visible | None) -> str:
+    # Tables behind a trigger or a reference may be hidden from the caller, and so may columns.
+    if table is None or f"{error.schema_name}.{error.table_name}" != table.relation.full_name:
+        return ""
+    if error.constraint_name:
+        return f" ({error.constraint_name})"
+    return f" ({error.column_name})" if error.column_name in table.grant.columns else ""

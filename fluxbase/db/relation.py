@@ -108,6 +108,11 @@ class Grant:
     delete: bool = False
 
     @property
+    def columns(self) -> frozenset[str]:
+        """Return the columns on which any privilege is held: those the caller may know of."""
+        return self.select | self.insert | self.update
+
+    @property
     def names(self) -> list[str]:
         """Return the privileges held on at least one column, in Postgres' order."""
         held = (

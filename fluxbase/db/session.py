@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, LiteralString
 
 import asyncpg
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fluxbase.db.audit import Entry
     from fluxbase.db.pool import Held, Pool
+    from fluxbase.db.relation import Visible
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Connection, Record
     from fluxbase.principal import Principal
@@ -64,26 +65,39 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
     raise InternalError  # pragma: no cover - the loop returns or raises
 
 
-async def read_in_transaction(pool: Pool, who: Principal, statement: Statement) -> Record:
-    """Like `read`, for a transaction pooler: nothing outlives the transaction."""
+async def read_in_transaction(
+    pool: Pool, who: Principal, statement: Statement, *, pooled: bool
+) -> Record:
+    """Like `read`, with nothing that outlives the transaction.
+
+    For a transaction pooler, and for users with a token: their identity is a setting, which a
+    function of a policy could leave changed for their next call.
+    """
+    begin = _begin_with("BEGIN READ ONLY; ", pooled=pooled)
     try:
-        return await _read_once(pool, who, statement)
+        return await _read_once(pool, begin, who, statement)
     except Unavailable as error:
         if error.__cause__ is None or not is_lost(error.__cause__):
             raise
-    return await _read_once(pool, who, statement)
+    return await _read_once(pool, begin, who, statement)
 
 
-async def _read_once(pool: Pool, who: Principal, statement: Statement) -> Record:
-    async with _transaction(pool, sql("BEGIN READ ONLY"), who, None, keep=False) as held:
+async def _read_once(pool: Pool, begin: Sql, who: Principal, statement: Statement) -> Record:
+    async with _transaction(pool, begin, who, None, keep=False) as held:
         return await Session(held.raw, who).fetchrow(statement)
+
+
+def _begin_with(mode: LiteralString, *, pooled: bool) -> Sql:
+    # The reset stands inside the transaction, whose mode must be set before anything is asked.
+    return concat(sql(mode), sql("") if pooled else RESET)
 
 
 class Session:
     """The inside of one write transaction."""
 
-    def __init__(self, raw: Connection, who: Principal) -> None:
+    def __init__(self, raw: Connection, who: Principal, table: Visible | None = None) -> None:
         self._raw = raw
+        self._table = table
         self.who = who
 
     async def fetchrow(self, statement: Statement) -> Record:
@@ -95,7 +109,7 @@ class Session:
         try:
             row = await self._raw.fetchrow(statement.text, *statement.values)
         except Exception as error:
-            raise translate(error) from error
+            raise translate(error, self._table) from error
         if row is None or row[0] != self.who.role:
             raise InternalError
         return row
@@ -107,6 +121,7 @@ async def write(
     who: Principal,
     entry: Entry,
     *,
+    table: Visible | None = None,
     dry_run: bool,
     pooled: bool,
     after: Callable[[Principal], Awaitable[None]] | None = None,
@@ -117,6 +132,7 @@ async def write(
         pool: the pool of the caller's login.
         who: the caller; a read-only one is refused.
         entry: what the audit table keeps of the call.
+        table: what is written to; errors may name its constraints and columns.
         dry_run: roll back instead of committing.
         pooled: whether a transaction pooler stands between.
         after: awaited once the change is committed.
@@ -127,10 +143,9 @@ async def write(
     """
     if who.read_only:
         raise Forbidden("this key may only read")
-    # The reset stands inside the transaction, whose mode must be set before anything is asked.
-    begin = concat(sql("BEGIN READ WRITE; "), sql("") if pooled else RESET)
+    begin = _begin_with("BEGIN READ WRITE; ", pooled=pooled)
     async with _transaction(pool, begin, who, entry, keep=not dry_run, after=after) as held:
-        yield Session(held.raw, who)
+        yield Session(held.raw, who, table)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ hand in.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, LiteralString, NewType
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def sql(text: LiteralString) -> Sql:
     return Sql(text)
 
 
+@lru_cache(maxsize=8192)
 def ident(*names: str) -> Sql:
     """Return a quoted, dot-joined identifier: `ident("public", 'a"b')` is `"public"."a""b"`."""
     return Sql(".".join('"' + name.replace('"', '""') + '"' for name in names))

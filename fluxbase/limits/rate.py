@@ -1,7 +1,7 @@
 """Counts calls by verified key and refusals by address; it must not know what is called.
 
-Counting is the job of the `limits` library, in memory or in Redis. A key is counted only after it
-was verified, so made-up keys can neither escape the limit nor use up another key's.
+In Redis the library `limits` counts, for all servers together; in memory we do. A key is counted
+only after it was verified, so made-up keys can neither escape the limit nor use up another key's.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from fluxbase.errors import RateLimited
+from fluxbase.limits.windows import Hit, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,7 @@ class RateLimiter:
         failed_per_minute: int,
         on_fallback: Callable[[], None],
     ) -> None:
-        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._local = Windows(WINDOW)
         self._redis = _redis(storage) if _is_redis(storage) else None
         self._shared = MovingWindowRateLimiter(self._redis) if self._redis else None
         self._items: dict[int, RateLimitItemPerMinute] = {}
@@ -79,13 +81,12 @@ class RateLimiter:
             RateLimited: the caller's window is full.
         """
         item = self._item(per_minute or self._per_minute)
-        allowed, reset_at, remaining = await self._hit(item, caller)
-        reset = max(1, ceil(reset_at - time.time()))
-        if not allowed:
+        hit = await self._hit(item, caller)
+        if not hit.allowed:
             raise RateLimited(
-                f"more than {item.amount} requests in a minute", retry_after=min(reset, WINDOW)
+                f"more than {item.amount} requests in a minute", retry_after=_whole(hit.wait)
             )
-        return Quota(item.amount, remaining, min(reset, WINDOW))
+        return Quota(item.amount, hit.remaining, _whole(hit.wait))
 
     async def count_failure(self, address: str) -> None:
         """Count a refused credential from an address.
@@ -93,12 +94,9 @@ class RateLimiter:
         Raises:
             RateLimited: there were too many; valid keys from the same address are not affected.
         """
-        allowed, reset_at, _ = await self._hit(self._failed, f"failed/{address}")
-        if not allowed:
-            raise RateLimited(
-                "too many refused credentials",
-                retry_after=min(WINDOW, max(1, ceil(reset_at - time.time()))),
-            )
+        hit = await self._hit(self._failed, f"failed/{_network(address)}")
+        if not hit.allowed:
+            raise RateLimited("too many refused credentials", retry_after=_whole(hit.wait))
 
     def _item(self, per_minute: int) -> RateLimitItemPerMinute:
         item = self._items.get(per_minute)
@@ -106,7 +104,7 @@ class RateLimiter:
             item = self._items[per_minute] = RateLimitItemPerMinute(per_minute)
         return item
 
-    async def _hit(self, item: RateLimitItemPerMinute, key: str) -> tuple[bool, float, int]:
+    async def _hit(self, item: RateLimitItemPerMinute, key: str) -> Hit:
         if self._shared is not None and time.monotonic() >= self._shared_down_until:
             try:
                 return await _count(self._shared, item, key)
@@ -115,15 +113,26 @@ class RateLimiter:
                 self._shared_down_until = time.monotonic() + 1.0
                 self._on_fallback()
                 log.warning("shared rate limits are unreachable: %s", type(error).__name__)
-        return await _count(self._local, item, key)
+        return self._local.hit(key, item.amount)
 
 
-async def _count(
-    limiter: MovingWindowRateLimiter, item: RateLimitItemPerMinute, key: str
-) -> tuple[bool, float, int]:
+async def _count(limiter: MovingWindowRateLimiter, item: RateLimitItemPerMinute, key: str) -> Hit:
     allowed = await limiter.hit(item, key)
     stats = await limiter.get_window_stats(item, key)
-    return allowed, stats.reset_time, stats.remaining
+    return Hit(allowed, stats.reset_time - time.time(), stats.remaining)
+
+
+def _whole(seconds: float) -> int:
+    return min(WINDOW, max(1, ceil(seconds)))
+
+
+def _network(address: str) -> str:
+    """Return the block that one caller is given: of IPv6 the first 64 bits."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
 
 
 def _is_redis(storage: str) -> bool:

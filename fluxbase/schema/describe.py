@@ -137,9 +137,7 @@ async def _references(ctx: Context, table: Visible, known: set[str]) -> list[Ref
 
 
 def _known(table: Visible) -> list[str]:
-    grant = table.grant
-    usable = grant.select | grant.insert | grant.update
-    return [name for name in table.relation.columns if name in usable]
+    return [name for name in table.relation.columns if name in table.grant.columns]
 
 
 def _column(column: Column, table: Visible) -> ColumnInfo:

@@ -51,7 +51,7 @@ def names(columns: Iterable[str]) -> Sql:
 
 def where(condition: Condition, params: Params) -> Sql:
     """Return ` WHERE …`, or nothing when the condition always holds."""
-    if condition == All(()):
+    if isinstance(condition, All) and not condition.parts:
         return sql("")
     return concat(sql(" WHERE "), _condition(condition, params))
 

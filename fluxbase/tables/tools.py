@@ -179,7 +179,7 @@ async def insert_record(
     back = _back(ctx, target, returning)
     statement = writes.insert(target, rows, columns, conflict, back)
     try:
-        async with ctx.write(target.relation.full_name, dry_run=dry_run) as session:
+        async with ctx.write(target, dry_run=dry_run) as session:
             row = await session.fetchrow(statement)
     except InvalidData as error:
         raise await diagnose.explain_rows(ctx, target, rows, error) from error
@@ -260,7 +260,7 @@ async def _change(
     dry_run: bool,
 ) -> Record:
     try:
-        async with ctx.write(target.relation.full_name, dry_run=dry_run) as session:
+        async with ctx.write(target, dry_run=dry_run) as session:
             row = await session.fetchrow(statement)
             if row[1] > max_affected:
                 raise TooManyAffected(

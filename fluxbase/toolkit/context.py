@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fluxbase.config.model import Database as DatabaseConfig
     from fluxbase.db.catalog import Catalog
     from fluxbase.db.database import Database
+    from fluxbase.db.relation import Visible
     from fluxbase.db.session import Session
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Record
@@ -34,7 +35,8 @@ class Context:
     # Set by the tool for the records of reads and failures.
     target: str | None = None
     rows: int | None = None
-    wrote: bool = False
+    recorded: bool = False  # a write records itself in its own transaction
+    dry_run: bool = False
 
     @property
     def catalog(self) -> Catalog:
@@ -55,16 +57,19 @@ class Context:
         """Return the one row of a reading statement run as the caller."""
         return await self.database.read(self.who, statement)
 
-    def write(self, target: str, *, dry_run: bool = False) -> AbstractAsyncContextManager[Session]:
-        """Open a write transaction as the caller; it records the call on `target` by itself."""
-        self.target, self.wrote = target, not dry_run
+    def write(
+        self, table: Visible, *, dry_run: bool = False
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a write transaction as the caller; it records the call on `table` by itself."""
+        self.target = table.relation.full_name
+        self.recorded, self.dry_run = not dry_run, dry_run
         record = entry(
             self.action,
             key=self.audit_key,
             who=self.who,
-            target=target,
+            target=self.target,
             arguments=self.arguments,
             request_id=self.request_id,
             remote=self.remote,
         )
-        return self.database.write(self.who, record, dry_run=dry_run)
+        return self.database.write(self.who, record, table, dry_run=dry_run)

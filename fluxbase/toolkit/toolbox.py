@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from fluxbase.errors import ConfigError, FluxbaseError, UnknownResource, UnknownTool
+from fluxbase.errors import ConfigError, FluxbaseError, InternalError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
 from fluxbase.toolkit.context import Context
 from fluxbase.toolkit.json_text import write
@@ -152,7 +152,7 @@ class Runner:
         try:
             tool = self.toolbox.find_tool(request.who, name)
             result = await tool.function(ctx, **tool.signature.read(values))
-        except FluxbaseError as error:
+        except Exception as error:
             await self._failed(ctx, error, started)
             raise
         structured = write(result)
@@ -173,7 +173,7 @@ class Runner:
         try:
             resource, variables = self.toolbox.find_resource(request.who, uri)
             text: str = await resource.function(ctx, **variables)
-        except FluxbaseError as error:
+        except Exception as error:
             await self._failed(ctx, error, started)
             raise
         self._done(ctx, started)
@@ -191,11 +191,12 @@ class Runner:
         )
 
     def _done(self, ctx: Context, started: float) -> None:
-        if not ctx.wrote and self._audit.reads:
+        if not ctx.recorded and (self._audit.reads or ctx.dry_run):
             self._audit.add(ctx, "ok", None, started)
 
-    async def _failed(self, ctx: Context, error: FluxbaseError, started: float) -> None:
-        await self._audit.refuse(ctx, error, started)
+    async def _failed(self, ctx: Context, error: Exception, started: float) -> None:
+        known = error if isinstance(error, FluxbaseError) else InternalError()
+        await self._audit.refuse(ctx, known, started)
 
 
 def _check_globs(key: str, globs: tuple[str, ...], names: Mapping[str, object]) -> None:

@@ -74,19 +74,18 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY n.nspname, c.relname
 
 -- load_grants(role)
--- What a role may do with each relation: whole-table rights, else the columns that it has them on.
+-- What a role may do with each relation: per right the columns it is held on, null for all of them.
 -- What a client role owns is left out: policies do not bind an owner unless they are forced.
-SELECT c.oid::bigint AS oid,
-  has_table_privilege($1, c.oid, 'SELECT') AS select,
-  has_table_privilege($1, c.oid, 'INSERT') AS insert,
-  has_table_privilege($1, c.oid, 'UPDATE') AS update,
-  has_table_privilege($1, c.oid, 'DELETE') AS delete,
-  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
-        AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'SELECT')) AS select_columns,
-  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
-        AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'INSERT')) AS insert_columns,
-  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
-        AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'UPDATE')) AS update_columns
+SELECT c.oid::bigint AS oid, has_table_privilege($1, c.oid, 'DELETE') AS delete,
+  CASE WHEN NOT has_table_privilege($1, c.oid, 'SELECT') THEN ARRAY(
+    SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+    AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'SELECT')) END AS select,
+  CASE WHEN NOT has_table_privilege($1, c.oid, 'INSERT') THEN ARRAY(
+    SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+    AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'INSERT')) END AS insert,
+  CASE WHEN NOT has_table_privilege($1, c.oid, 'UPDATE') THEN ARRAY(
+    SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+    AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'UPDATE')) END AS update
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')

@@ -112,7 +112,7 @@ async def test_pages_end_at_the_size_limit_and_name_the_next(
 
 
 async def test_past_the_end_is_an_empty_page(user1: Caller) -> None:
-    assert await read(user1, f"{ALL}?offset=999") == {"tables": [], "next": None}
+    assert await read(user1, "fluxbase://schema/tables?offset=999") == {"tables": [], "next": None}
 
 
 async def test_a_caller_without_any_table_gets_an_empty_page(

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from fluxbase.db.errors import is_lost, refused_role, translate
+from fluxbase.db.relation import Grant, Relation, Visible
 from fluxbase.errors import (
     ConstraintViolation,
     DeadlineExceeded,
@@ -67,8 +68,30 @@ def test_a_broken_function_of_the_database_is_not_the_callers_fault() -> None:
     assert isinstance(translate(raised("42P01", W="PL/pgSQL function f()")), InternalError)
 
 
+def visible(*columns: str) -> Visible:
+    relation = Relation(1, "public", "notes", "table", None, True, False, {}, (), (), (), (), ())
+    return Visible(relation, Grant(select=frozenset(columns)))
+
+
 def test_a_broken_rule_is_named_by_its_constraint() -> None:
-    assert "(notes_key)" in translate(raised("23505", n="notes_key")).message
+    error = raised("23505", n="notes_key", s="public", t="notes")
+    assert "(notes_key)" in translate(error, visible()).message
+
+
+def test_a_rule_of_another_table_is_not_named() -> None:
+    for error in (
+        raised("23503", n="hidden_key", s="hidden", t="vault"),
+        raised("23505", n="hidden_key"),
+    ):
+        assert "hidden" not in translate(error, visible()).message
+    untold = translate(raised("23505", n="notes_key", s="public", t="notes"))
+    assert "notes_key" not in untold.message
+
+
+def test_a_column_is_named_only_to_who_may_know_it() -> None:
+    error = raised("23502", c="secret", s="public", t="notes")
+    assert "(secret)" in translate(error, visible("secret")).message
+    assert "secret" not in translate(error, visible("title")).message
 
 
 @pytest.mark.parametrize(
