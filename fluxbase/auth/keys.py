@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from fluxbase.auth import token
-from fluxbase.db.audit import columns, entry
+from fluxbase.db.audit import entry
 from fluxbase.errors import InvalidArgument
 from fluxbase.principal import ALL_SCOPES, SCOPES, parse_scopes
 
@@ -189,7 +189,7 @@ class Keys:
     async def _record(self, run: Fetch, verb: str, key: str, arguments: object) -> None:
         hidden = self._peppers.derive("audit")
         record = entry(f"keys.{verb}", key=hidden, target=key, arguments=arguments)
-        await run("add_audit", **columns([record.as_row("ok")]))
+        await run("add_audit", entries=orjson.dumps([record.as_row("ok")]).decode())
 
 
 def _checked(kind: KeyKind, new: NewKey, *, made: bool = True) -> NewKey:

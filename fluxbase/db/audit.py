@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from hmac import digest
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import orjson
 
@@ -15,25 +15,9 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 Outcome = Literal["ok", "denied", "failed"]
-_COLUMNS: Final = (
-    "at",
-    "request_id",
-    "kind",
-    "principal",
-    "action",
-    "target",
-    "outcome",
-    "code",
-    "arguments",
-    "arguments_mac",
-    "rows",
-    "duration_ms",
-    "remote",
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record of `platform.audit`, except for its outcome."""
 
     action: str
@@ -59,11 +43,6 @@ class Entry:
             "outcome": outcome,
             **more,
         }
-
-
-def columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Return records as the arrays that the query `add_audit` takes."""
-    return {name: [row.get(name) for row in rows] for name in _COLUMNS}
 
 
 def entry(
@@ -103,6 +82,7 @@ def entry(
     )
 
 
+@lru_cache(maxsize=4096)
 def _address(remote: str | None) -> str | None:
     """Return an address that Postgres takes, or nothing: a proxy may send any text."""
     try:

@@ -13,7 +13,9 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from fluxbase.db.audit import Entry, Outcome, columns, entry
+import orjson
+
+from fluxbase.db.audit import Entry, Outcome, entry
 from fluxbase.errors import FluxbaseError, Forbidden, Unavailable, UnknownResource, UnknownTool
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ class AuditLog:
     async def _write(self, rows: list[dict[str, Any]]) -> bool:
         """Return false when the records may be written later."""
         try:
-            await self._database.admin("add_audit", **columns(rows))
+            await self._database.admin("add_audit", entries=orjson.dumps(rows).decode())
         except Unavailable as error:
             if not self._blocked:  # once for each outage, not for each call refused in it
                 log.warning("audit records could not be written yet: %s", error.code)

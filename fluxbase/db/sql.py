@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, LiteralString, NewType
+from typing import TYPE_CHECKING, LiteralString, NamedTuple, NewType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,8 +70,7 @@ class Params:
         return Sql(f"${len(self.values)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """SQL text with the values of its parameters."""
 
     text: Sql

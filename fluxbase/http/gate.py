@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from fluxbase.auth.credential import find
 from fluxbase.errors import FluxbaseError, RateLimited, Unauthenticated
@@ -34,8 +33,7 @@ class Records(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A caller who may go on, and what is left of its calls."""
 
     who: Principal

@@ -6,6 +6,7 @@ is read for a caller who is not admitted.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Ids tell requests apart in logs; they are no secret, so a counter after a random start will do.
+_RUN: Final = secrets.token_hex(4)
+_NUMBERS: Final = itertools.count()
 _TYPE: Final = (b"content-type", b"application/json")
 _VERSION: Final = "mcp-protocol-version"
 _SESSION: Final = "mcp-session-id"
@@ -72,7 +76,7 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        request_id = secrets.token_hex(8)
+        request_id = f"{_RUN}{next(_NUMBERS):08x}"
         extra: Headers = [(b"x-request-id", request_id.encode())]
         quotas: list[Quota] = []
         try:

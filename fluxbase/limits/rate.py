@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
@@ -29,8 +28,7 @@ WINDOW: Final = 60
 _REDIS_TIMEOUT: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What is left of a caller's calls: `remaining` of `limit`, more in `reset` seconds."""
 
     limit: int

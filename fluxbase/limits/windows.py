@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _FEW: Final = 4096  # windows kept without looking for idle ones
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One call counted, or not: `wait` seconds until the oldest one leaves the window."""
 
     allowed: bool

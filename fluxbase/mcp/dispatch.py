@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import orjson
 
@@ -22,6 +21,7 @@ from fluxbase.errors import (
     UnknownTool,
 )
 from fluxbase.mcp import wire
+from fluxbase.mcp.deadline import Deadline
 from fluxbase.mcp.inbound import Message, id_of, judge
 from fluxbase.mcp.paging import Pager
 from fluxbase.mcp.wire import ProtocolError
@@ -47,8 +47,7 @@ _MOST_MESSAGES: Final = 50
 _MOST_BATCH_BYTES: Final = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What goes back: the body (`None`: nothing to say), and how HTTP should say it."""
 
     body: bytes | None
@@ -138,7 +137,7 @@ class Dispatcher:
         error: FluxbaseError | None = None
         reply: Reply
         try:
-            async with asyncio.timeout_at(until):
+            with Deadline(until):
                 result = await self._handler(message)(request, message)
             reply = Reply(wire.success(message.id, result, modern=message.modern))
         except TimeoutError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.sql import Params, Sql, Statement, catalog_type, concat, ident, join, sql
 from fluxbase.tables.plan import All, Among, Compare, Is, Not
+from fluxbase.tables.shapes import Texts, shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,9 @@ _TRUTHS: Final[dict[Truth, Sql]] = {
     "unknown": sql(" IS UNKNOWN"),
 }
 
+# Like the cache of a pure function: what is in it follows from the plan alone.
+_TEXTS: Final = Texts()
+
 
 def table_name(relation: Relation) -> Sql:
     """Return the quoted name of a relation."""
@@ -62,6 +66,18 @@ def read(plan: Read) -> Statement:
     One row more than asked is looked at, which tells whether there are more; rows past the byte
     limit are left out inside Postgres, before they are sent.
     """
+    values: list[object] = []
+    key = shape(plan, values)
+    text = _TEXTS.get(key, plan.table.relation)
+    if text is None:
+        text = _read(plan)
+        _TEXTS.keep(key, plan.table.relation, text)
+    offset = (plan.offset,) if plan.offset else ()
+    return Statement(text, (*values, plan.limit + 1, *offset, plan.limit, plan.max_bytes))
+
+
+def _read(plan: Read) -> Sql:
+    """Return the text of `read`; its parameters stand in the order that `read` gives values in."""
     params = Params()
     relation = plan.table.relation
     condition = where(plan.where, params)
@@ -88,7 +104,7 @@ def read(plan: Read) -> Statement:
         if plan.count == "exact"
         else sql("NULL::int8")
     )
-    text = concat(
+    return concat(
         sql(
             "SELECT current_user::text, "
             "'[' || coalesce(string_agg(j, ',' ORDER BY n) FILTER (WHERE "
@@ -105,7 +121,6 @@ def read(plan: Read) -> Statement:
         page,
         sql(") r) s) t"),
     )
-    return Statement(text, tuple(params.values))
 
 
 def count(relation: Relation, condition: Condition) -> Statement:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from fluxbase.errors import ConfigError, FluxbaseError, InternalError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a tool gave: the text for the model, and the same as JSON bytes."""
 
     text: str
@@ -48,8 +47,7 @@ class Offer:
     written: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"], compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The circumstances of a call."""
 
     who: Principal

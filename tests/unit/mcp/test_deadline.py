@@ -1,0 +1,78 @@
+"""A deadline ends what takes too long, and mistakes nobody else's cancellation for its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fluxbase.mcp.deadline import Deadline
+
+
+def soon(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def test_quick_work_is_left_alone() -> None:
+    with Deadline(soon(5)):
+        await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_slow_work_ends_in_a_timeout_and_the_task_lives_on() -> None:
+    with pytest.raises(TimeoutError), Deadline(soon(0.01)):
+        await asyncio.sleep(5)
+    await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_deadline_that_is_past_ends_the_work_at_its_first_wait() -> None:
+    with pytest.raises(TimeoutError), Deadline(soon(-1)):
+        await asyncio.sleep(5)
+
+
+async def test_an_error_of_the_work_stays_what_it_is() -> None:
+    with pytest.raises(KeyError), Deadline(soon(5)):
+        raise KeyError
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    async def work() -> None:
+        with Deadline(soon(5)):
+            await asyncio.sleep(5)
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancellation_that_meets_the_deadline_wins() -> None:
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        with Deadline(soon(0)):
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await asyncio.sleep(5)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.ensure_future(work())
+
+
+async def test_outside_of_a_task_there_is_nothing_to_end() -> None:
+    failed: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            Deadline(soon(1)).__enter__()
+        except RuntimeError as error:
+            failed.append(error)
+
+    asyncio.get_running_loop().call_soon(enter)
+    await asyncio.sleep(0.01)
+    assert len(failed) == 1
