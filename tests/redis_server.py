@@ -24,8 +24,17 @@ def redis_server() -> Generator[tuple[subprocess.Popen[bytes], str]]:
         port: int = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
-            + ["--save", "", "--dir", folder],
+            [
+                program("redis-server"),
+                "--port",
+                str(port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                folder,
+            ],
             env=environment(),
             stdout=subprocess.DEVNULL,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from tests.security.conftest import client_of
 from tests.security.test_keys_attacks import send
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncGenerator, Callable, Generator
     from pathlib import Path
 
