@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, seed, settings
 
 from fluxbase.db.sql import Sql
 from fluxbase.tables import build
+from fluxbase.tables.shapes import Texts
 from tests.security.attacks import ATTACKS, CALLS, URIS, VALUE
 from tests.security.test_isolation import SEED
 from tests.world import USER2, Refused
@@ -256,10 +257,12 @@ async def test_control_a_value_in_the_text_of_a_statement_is_an_injection(
         return Sql(f"('{pasted}' || coalesce({value_}::text, ''))")
 
     monkeypatch.setattr(build, "literal", pasting)
+    monkeypatch.setattr(build, "_TEXTS", Texts())
     pasted = "x') OR title LIKE 'user1%' OR title = ('"
     rows_ = await user1.rows("notes", filter={"title": "eq.x"})
     assert len(rows_) == 10
     pasted = "'; DROP TABLE public.canary; --"
+    monkeypatch.setattr(build, "_TEXTS", Texts())
     arguments = {"table": "notes", "filter": {"title": "eq.x"}}
     params = {"name": "query_table", "arguments": arguments}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
