@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from contextlib import asynccontextmanager, suppress
@@ -46,6 +45,7 @@ ROOMS: Final = (tables_tools, schema_tools, schema_resources)
 # What a running server cannot change without losing connections or its address.
 FIXED: Final = ("server", "database", "migrations", "limits.storage", "auth.peppers")
 _CHECKS_LIVE: Final = 1.0
+_RESTART: Final = 1.0  # seconds before failed background work is started again
 
 
 def toolbox(config: Config) -> Toolbox:
@@ -119,22 +119,18 @@ class Server:
             ConfigError: the linter found unsafe exposure and `database.strict` is set.
         """
         await self._lint(strict=self.config.database.strict)
-        background = [
-            self.listener.run(),
-            self.audit.run(),
-            _every(30, self.authenticator.flush_uses),
-            self._backend.database.follow_replicas(),
+        background: list[Callable[[], Awaitable[None]]] = [
+            self.listener.run,
+            self.audit.run,
+            lambda: _every(30, self.authenticator.flush_uses),
+            self._backend.database.follow_replicas,
         ]
         if not self._backend.announced:
             log.warning("no event trigger: the catalog is compared every second instead")
-            background.append(_every(1, self._compare_catalog))
+            background.append(lambda: _every(1, self._compare_catalog))
         if self._backend.postgres is not None:
-            background.append(self._backend.postgres.supervise())
-        # What is there now stays for good: collections that walk it cost more than all they find.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
-        tasks = [asyncio.ensure_future(work) for work in background]
+            background.append(self._backend.postgres.supervise)
+        tasks = [asyncio.ensure_future(_kept_going(work)) for work in background]
         try:
             yield self
         finally:
@@ -289,6 +285,18 @@ def _at(config: Config, key: str) -> object:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+async def _kept_going(work: Callable[[], Awaitable[None]]) -> None:
+    """Run what runs in the background, again after a fault that nobody expected."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("work in the background failed and is started again")
+            await asyncio.sleep(_RESTART)
+        else:
+            return
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
+from fluxbase.app import server as server_module
 from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.config import load
@@ -148,3 +150,23 @@ async def test_each_finding_comes_with_sql_that_mends_it(
     finally:
         await owner.execute("REVOKE CREATE ON SCHEMA public FROM authenticated")
         await owner.execute("DROP TABLE public.loose CASCADE")
+
+
+async def test_background_work_that_fails_is_started_again(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_RESTART", 0)
+    server = Server(backend)
+    again, calls = asyncio.Event(), 0
+
+    async def listen() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("unexpected")
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(server.listener, "run", listen)
+    async with server.running(), asyncio.timeout(5):
+        await again.wait()
