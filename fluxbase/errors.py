@@ -122,6 +122,16 @@ class RateLimited(FluxbaseError):
 
     code, title, status = "FLX501", "Too many requests", 429
 
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
+
 
 class TooLarge(FluxbaseError):
     """The request has more bytes than `mcp.max_message_size` allows."""

@@ -35,7 +35,6 @@ class Call(NamedTuple):
     outcome: str
     code: str
     seconds: float
-    rows: int | None = None
     remote: str | None = None
 
 
@@ -122,7 +121,6 @@ def _fields(call: Call) -> dict[str, Any]:
         "principal": call.principal,
         "code": call.code,
         "ms": round(call.seconds * 1000, 2),
-        "rows": call.rows,
         "remote": call.remote,
     }
 

@@ -60,14 +60,15 @@ class Principal:
         """Return whether the caller holds any one of `scopes`; an empty tuple asks for none."""
         return not scopes or ALL_SCOPES in self.scopes or any(s in self.scopes for s in scopes)
 
-    def may_reach(self, schema: str, table: str) -> bool:
+    def may_reach(self, schema: str, table: str, default: str = "public") -> bool:
         """Return whether the key's own schema and table lists let `schema.table` through.
 
-        An entry without a dot names tables of `public`, so that `not*` reaches no other schema.
+        An entry without a dot names tables of the `default` schema, so that `not*` reaches no
+        other one.
         """
         return allows(self.allowed_schemas, schema) and (
             not self.allowed_tables
-            or any(_names(glob, schema, table) for glob in self.allowed_tables)
+            or any(_names(glob, schema, table, default) for glob in self.allowed_tables)
         )
 
 
@@ -76,12 +77,12 @@ def allows(globs: tuple[str, ...], name: str) -> bool:
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
 
 
-def _names(glob: str, schema: str, table: str) -> bool:
+def _names(glob: str, schema: str, table: str, default: str) -> bool:
     if glob == "*":
         return True
     first, dot, rest = glob.partition(".")
     if not dot:
-        return schema == "public" and fnmatchcase(table, glob)
+        return schema == default and fnmatchcase(table, glob)
     return fnmatchcase(schema, first) and fnmatchcase(table, rest)
 
 

@@ -80,7 +80,6 @@ async def lint(database: Database) -> list[Finding]:
         "lint_exposure",
         schemas=list(config.exposed_schemas),
         exceptions=list(config.rls_exceptions),
-        client_roles=["anon", "authenticated"],
     )
     return [_finding(row["lint"], row["target"]) for row in rows]
 

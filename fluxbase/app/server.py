@@ -43,7 +43,14 @@ log = logging.getLogger(__name__)
 
 ROOMS: Final = (tables_tools, schema_tools, schema_resources)
 # What a running server cannot change without losing connections or its address.
-FIXED: Final = ("server", "database", "migrations", "limits.storage", "auth.peppers")
+FIXED: Final = (
+    "server",
+    "database",
+    "migrations",
+    "limits.storage",
+    "auth.peppers",
+    "auth.peppers_file",
+)
 _CHECKS_LIVE: Final = 1.0
 _RESTART: Final = 1.0  # seconds before failed background work is started again
 
@@ -153,6 +160,8 @@ class Server:
             fixed = [key for key in FIXED if _at(fresh, key) != _at(self.config, key)]
             if fixed:
                 raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")
+            if not _roles(fresh) <= _roles(self.config):
+                raise ConfigError("auth.jwt.role_map: a new role needs a restart")
             self._app = self._build(fresh)
         except FluxbaseError as error:
             self._reload_error = error.message
@@ -196,6 +205,7 @@ class Server:
         self.limiter.configure(config.mcp.rate_limit_per_min, config.auth.failed_per_min)
         self.authenticator.configure(config.auth.key_cache, config.auth.jwt, verifier)
         self.audit.reads = config.audit.reads
+        self.audit.retention = config.audit.retention
         self.health.allow_from = config.metrics.allow_from
         self.config = config
         return app
@@ -278,6 +288,11 @@ def _text(file: Path, key: str) -> str:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"{key}: {file} cannot be read") from None
+
+
+def _roles(config: Config) -> set[str]:
+    jwt = config.auth.jwt
+    return set(jwt.role_map.values()) if jwt.enabled else set()
 
 
 def _at(config: Config, key: str) -> object:

@@ -6,16 +6,19 @@ once. Every refusal looks the same, whether the key is malformed, unknown, wrong
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from fluxbase.auth import token
+from fluxbase.db.single_flight import SingleFlight
 from fluxbase.errors import FluxbaseError, Unauthenticated
 from fluxbase.principal import Principal
 
@@ -70,6 +73,9 @@ class Authenticator:
         self._roles: dict[str, tuple[tuple[str, str], ...]] = {}
         self._uses: dict[str, tuple[datetime, str | None]] = {}
         self._epoch = 0
+        self._flights: SingleFlight[_Known | None] = SingleFlight()
+        # Made-up ids must not take the connections that everything else of the server needs.
+        self._strangers = asyncio.Semaphore(1)
 
     def configure(self, live: float, jwt: JwtConfig, verifier: Verifier | None) -> None:
         """Change how long keys are trusted and which tokens are."""
@@ -106,7 +112,9 @@ class Authenticator:
             raise Unauthenticated
         known = self._known.get(parsed.id)
         if known is None or time.monotonic() - known.loaded > self._live:
-            known = await self._load(parsed.id)
+            known = await self._flights.ask(
+                (parsed.id, self._epoch), partial(self._load, parsed.id)
+            )
         self._verify(parsed, known, remote)
         if known is None:
             raise Unauthenticated
@@ -141,12 +149,16 @@ class Authenticator:
             raise Unauthenticated
 
     async def _load(self, key: str) -> _Known | None:
-        epoch = self._epoch
-        rows = await self._database.admin("find_key", id=key)
+        epoch, asked = self._epoch, time.monotonic()
+        if key in self._known:
+            rows = await self._database.admin("find_key", id=key)
+        else:
+            async with self._strangers:
+                rows = await self._database.admin("find_key", id=key)
         if not rows:
             self._known.pop(key, None)
             return None
-        known = _known(rows[0])
+        known = _known(rows[0], asked)
         if epoch == self._epoch:  # else it changed while it was being read
             before = self._known.get(key)
             if before is not None and before.principal == known.principal:
@@ -187,7 +199,7 @@ class Authenticator:
 _HEADER_OF: Final = {"client_key": "x-client-key", "service_key": "x-service-key"}
 
 
-def _known(row: Record) -> _Known:
+def _known(row: Record, asked: float) -> _Known:
     macs: list[tuple[str, bytes, datetime | None]] = [(row["pepper"], row["mac"], None)]
     if row["previous_mac"] and row["previous_until"]:
         macs.append((row["previous_pepper"], row["previous_mac"], row["previous_until"]))
@@ -197,7 +209,7 @@ def _known(row: Record) -> _Known:
         expires_at=row["expires_at"],
         revoked=row["revoked_at"] is not None,
         networks=tuple(ip_network(text) for text in row["cidrs"]),
-        loaded=time.monotonic(),
+        loaded=asked,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 ENV_PREFIX: Final = "FLUXBASE_"
-# Read by other parts, so not configuration keys: the file's path and the key a command uses.
+# Kubernetes describes a service called `fluxbase` to every container in these.
+_INJECTED: Final = re.compile(r"^FLUXBASE_(SERVICE_HOST|SERVICE_PORT|PORT)(_\w+)?$")
+# Not a configuration key: where the configuration is.
 ENV_RESERVED: Final = frozenset({"FLUXBASE_CONFIG"})
 
 Tree = dict[str, Any]
@@ -122,6 +125,8 @@ def _mark(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: Path) -> 
 def _from_env(env: Mapping[str, str]) -> Iterable[tuple[Path_, object, str]]:
     known = {ENV_PREFIX + "_".join(p).upper(): (p, t) for p, t in leaves(Config)}
     for name in sorted(n for n in env if n.startswith(ENV_PREFIX) and n not in ENV_RESERVED):
+        if name not in known and _INJECTED.match(name):
+            continue
         if name not in known:
             close = get_close_matches(name, known, n=1)
             raise ConfigError(
@@ -129,7 +134,10 @@ def _from_env(env: Mapping[str, str]) -> Iterable[tuple[Path_, object, str]]:
                 + (f"; did you mean {close[0]}?" if close else "")
             )
         path, kind = known[name]
-        yield path, _from_text(env[name], kind), f"environment {name}"
+        try:
+            yield path, _from_text(env[name], kind), f"environment {name}"
+        except yaml.YAMLError:
+            raise ConfigError(f"environment {name}: not valid YAML") from None
 
 
 def _from_text(text: str, kind: object) -> object:

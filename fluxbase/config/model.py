@@ -149,15 +149,6 @@ class Database(Section):
         description="The same database without the pooler, for migrations and LISTEN. "
         "Needed when `url` is a transaction pooler.",
     )
-    client_url: SecretStr | None = Field(
-        default=None,
-        description="Login of client keys. Unset derives it from `url`: the login "
-        "`<database>_client` with a password made from the pepper.",
-    )
-    service_url: SecretStr | None = Field(
-        default=None,
-        description="Login of service keys. Unset derives `<database>_service` from `url`.",
-    )
     replica_urls: tuple[SecretStr, ...] = Field(
         default=(),
         description="Streaming replicas that serve read-only tools. A key reads its own writes: "

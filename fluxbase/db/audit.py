@@ -91,6 +91,11 @@ def _address(remote: str | None) -> str | None:
         return None
 
 
+def _plain(name: str) -> str:
+    # jsonb cannot hold a NUL, and a record must not fail by what it tells of.
+    return name[:64].replace("\x00", "\ufffd")
+
+
 def shape_of(value: object, depth: int = 3) -> Any:
     """Return the type names of a JSON value: `{"limit": "number", "filter": {"id": "string"}}`.
 
@@ -100,7 +105,8 @@ def shape_of(value: object, depth: int = 3) -> Any:
         items = cast("dict[str, object]", value)
         if depth == 0:
             return "object"
-        return {name[:64]: shape_of(inner, depth - 1) for name, inner in list(items.items())[:50]}
+        few = list(items.items())[:50]
+        return {_plain(name): shape_of(inner, depth - 1) for name, inner in few}
     if isinstance(value, list | tuple):
         return f"array[{len(cast('list[object]', value))}]"
     if value is None:

@@ -30,6 +30,7 @@ _EVERY: Final = 1.0
 _BATCH: Final = 250
 _WAITING: Final = 20_000
 _PRUNE_EVERY: Final = 3600.0
+_PRUNED: Final = 5000  # the batch of the query `prune_audit`
 _DENIALS: Final = (Forbidden, UnknownTool, UnknownResource)
 
 
@@ -60,7 +61,7 @@ class AuditLog:
         self.key = key
         self.reads = reads
         self._database = database
-        self._retention = retention
+        self.retention = retention
         self._on_lost = on_lost
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._blocked = False
@@ -99,8 +100,14 @@ class AuditLog:
         """Write what waits; when Postgres is away it goes on waiting."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-            if not await self._write([self._row(item) for item in batch]):
-                self._waiting.extendleft(reversed(batch))
+            written = False
+            try:
+                written = await self._write([self._row(item) for item in batch])
+            finally:
+                # Cancelled too: a record that comes twice is better than one that never comes.
+                if not written:
+                    self._waiting.extendleft(reversed(batch))
+            if not written:
                 return
 
     def _keep(self, item: tuple[Any, ...]) -> None:
@@ -111,7 +118,8 @@ class AuditLog:
 
     async def _prune(self) -> None:
         try:
-            await self._database.admin("prune_audit", seconds=self._retention)
+            while len(await self._database.admin("prune_audit", seconds=self.retention)) >= _PRUNED:
+                pass
         except FluxbaseError as error:
             log.warning("old audit records could not be deleted: %s", error.code)
 

@@ -10,11 +10,13 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 
 from fluxbase.db.relation import Grant, Relation, Visible, relation
+from fluxbase.db.single_flight import SingleFlight
 from fluxbase.errors import UnknownTable
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class Catalog:
         self._loaded = loaded
         self._snapshot: Snapshot | None = None
         self._fingerprint = ""
+        self._loads: SingleFlight[Snapshot] = SingleFlight()
+        self._reaches: SingleFlight[Reach] = SingleFlight()
         self.version = 0
 
     def forget(self) -> None:
@@ -128,6 +132,11 @@ class Catalog:
         """Return the roles whose policies apply to the caller."""
         return (await self._reach(await self._load(), who.role)).roles
 
+    async def hidden_names(self, who: Principal) -> frozenset[str]:
+        """Return the names of tables that the caller may not see, and no visible one shares."""
+        seen = {name for _, name in await self.visible(who)}
+        return frozenset(rel.name for rel in (await self._load()).by_oid.values()) - seen
+
     async def by_oid(self, who: Principal, oid: int) -> Visible | None:
         """Return a relation by its oid when the caller may see it."""
         rel = (await self._load()).by_oid.get(oid)
@@ -138,7 +147,7 @@ class Catalog:
         return rel.name if rel.schema == self._config.exposed_schemas[0] else rel.full_name
 
     def _shown(self, rel: Relation, who: Principal) -> bool:
-        if not who.may_reach(rel.schema, rel.name):
+        if not who.may_reach(rel.schema, rel.name, self._config.exposed_schemas[0]):
             return False
         if who.is_service:
             return True
@@ -153,6 +162,9 @@ class Catalog:
     async def _load(self) -> Snapshot:
         if self._snapshot is not None:
             return self._snapshot
+        return await self._loads.ask(self.version, self._load_now)
+
+    async def _load_now(self) -> Snapshot:
         version = self.version
         rows = await self._fetch("load_tables")
         await self._loaded()
@@ -168,6 +180,11 @@ class Catalog:
         known = snapshot.reach.get(role)
         if known is not None and time.monotonic() - known.loaded < _GRANTS_LIVE:
             return known
+        question = partial(self._reach_now, snapshot, role)
+        return await self._reaches.ask((id(snapshot), role), question)
+
+    async def _reach_now(self, snapshot: Snapshot, role: str) -> Reach:
+        known = snapshot.reach.get(role)
         rows = await self._fetch("load_grants", role=role)
         members = await self._fetch("load_memberships", role=role)
         reach = Reach(

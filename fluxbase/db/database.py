@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from pydantic import SecretStr
-
     from fluxbase.config.model import Database as DatabaseConfig
     from fluxbase.db.audit import Entry
     from fluxbase.db.pool import Held
@@ -61,16 +59,14 @@ class Database:
         self.logins = logins
         self.pooled = config.pooler == "transaction"
         settings = session_settings(config)
-        client_url = _or(config.client_url, logins.client)
-        service_url = _or(config.service_url, logins.service)
-        self._client = self._pool("client", client_url, config.client_pool_size, settings)
-        self._service = self._pool("service", service_url, config.service_pool_size, settings)
+        self._client = self._pool("client", logins.client, config.client_pool_size, settings)
+        self._service = self._pool("service", logins.service, config.service_pool_size, settings)
         self._admin = self._pool(
             "admin", logins.admin, config.admin_pool_size, ADMIN_SETTINGS, direct=True
         )
         self._replicas = Replicas(
             [
-                self._replica(n, same_login(url.get_secret_value(), client_url), settings)
+                self._replica(n, same_login(url.get_secret_value(), logins.client), settings)
                 for n, url in enumerate(config.replica_urls)
             ]
         )
@@ -288,7 +284,3 @@ def session_settings(config: DatabaseConfig) -> dict[str, str]:
         "intervalstyle": "iso_8601",
         "jit": "off",
     }
-
-
-def _or(secret: SecretStr | None, default: str) -> str:
-    return secret.get_secret_value() if secret else default

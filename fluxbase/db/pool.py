@@ -139,7 +139,7 @@ class Pool:
         return held
 
     async def acquire_bare(self) -> Held:
-        """Return a connection in an unknown state; the caller's first words must be `RESET`.
+        """Return a connection in an unknown state; whoever speaks for a caller resets it first.
 
         Raises:
             Unavailable: no connection came free in time, or Postgres cannot be reached.
@@ -208,9 +208,10 @@ class Pool:
     async def _take_any(self) -> Held:
         try:
             async with asyncio.timeout(self._acquire_timeout):
-                held = await self._claim() or await self._connect()
+                held = await self._claim()
         except TimeoutError:
             raise Unavailable("no database connection came free in time") from None
+        held = held or await self._connect()
         self._used.add(held)
         return held
 

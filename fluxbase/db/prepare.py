@@ -60,7 +60,7 @@ async def bootstrap(superuser_url: str, database: str, password: str) -> str:
                 concat(
                     sql("CREATE ROLE "),
                     ident(owner),
-                    sql(" LOGIN CREATEROLE CREATEDB BYPASSRLS REPLICATION"),
+                    sql(" LOGIN CREATEROLE CREATEDB BYPASSRLS"),
                 )
             )
         await _set_password(conn, owner, password)

@@ -1,8 +1,9 @@
 """Loads the named SQL blocks of `sql/queries`; it must not change a byte of their SQL.
 
-A block is a header `-- name(parameter, …)` with the parameters in the order of `$1, $2 …`, a
-sentence of what it asks, and the statement. Calls name their parameters, so a header that does
-not fit its SQL fails in one place, and a test prepares every block on a real Postgres.
+A block is a header `-- name(parameter, …)` with the parameters in the order of `$1, $2 …`, and
+`reads` behind it where asking twice does no harm; then a sentence of what it asks, and the
+statement. Calls name their parameters, so a header that does not fit its SQL fails in one place,
+and a test prepares every block on a real Postgres.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fluxbase.db.files import sql_dir
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEADER: Final = re.compile(r"^-- ([a-z][a-z0-9_]*)\(([a-z0-9_, ]*)\)$", re.MULTILINE)
+_HEADER: Final = re.compile(r"^-- ([a-z][a-z0-9_]*)\(([a-z0-9_, ]*)\)( reads)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,7 @@ class Query:
     name: str
     parameters: tuple[str, ...]
     sql: str
-
-    @property
-    def reads(self) -> bool:
-        """True when asking twice does no harm."""
-        return self.sql.startswith(("SELECT", "WITH"))
+    reads: bool = False  # asking twice does no harm
 
     def bind(self, arguments: Mapping[str, object]) -> list[object]:
         """Return the values in the order of the parameters.
@@ -73,5 +70,5 @@ def parse(text: str) -> list[Query]:
         if not re.sub(r"--[^\n]*", "", sql).strip():
             raise ValueError(f"query {header[1]} has no statement")
         names = tuple(n.strip() for n in header[2].split(",") if n.strip())
-        blocks.append(Query(header[1], names, sql))
+        blocks.append(Query(header[1], names, sql, reads=header[3] is not None))
     return blocks

@@ -44,6 +44,7 @@ class Replicas:
         self._replicas = replicas
         self._written: OrderedDict[str, int] = OrderedDict()
         self._catalog = 0
+        self._forgotten = 0
         self._turn = itertools.count()
 
     def __bool__(self) -> bool:
@@ -71,7 +72,7 @@ class Replicas:
         """Return a replica that has replayed the caller's writes, in turn; `None`: the primary."""
         if not self._replicas or who.is_service:
             return None
-        needed = max(self._written.get(who.id, 0), self._catalog)
+        needed = max(self._written.get(who.id, 0), self._catalog, self._forgotten)
         now = time.monotonic()
         fit = [
             replica
@@ -92,7 +93,8 @@ class Replicas:
         self._written[who.id] = position
         self._written.move_to_end(who.id)
         if len(self._written) > _REMEMBERED:
-            self._written.popitem(last=False)
+            # What is forgotten of one binds all: no replica may be behind it.
+            self._forgotten = max(self._forgotten, self._written.popitem(last=False)[1])
 
     async def _follow(self, replica: Replica) -> None:
         def heard(silent: bool) -> None:

@@ -167,6 +167,17 @@ async def _transaction(
     if keep:
         await _finish(asyncio.ensure_future(_commit(pool, held, who, after)))
     else:
+        await _try_out(pool, held, entry)
+
+
+async def _try_out(pool: Pool, held: Held, entry: Entry | None) -> None:
+    """End a transaction that is not kept; of a dry run, after what a commit would check."""
+    try:
+        if entry is not None:
+            await held.raw.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except Exception as error:
+        raise translate(error) from error
+    finally:
         await _abandon(pool, held, None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
@@ -12,4 +12,3 @@ else:
     Connection = asyncpg.Connection
 
 Record: TypeAlias = asyncpg.Record
-Row: TypeAlias = "dict[str, Any]"

@@ -96,4 +96,6 @@ def refusal_headers(error: FluxbaseError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, RateLimited) and error.retry_after is not None:
         headers.append((b"ratelimit", b'"default";r=0;t=%d' % error.retry_after))
+        if error.limit is not None:
+            headers.append((b"ratelimit-policy", b'"default";q=%d;w=60' % error.limit))
     return headers

@@ -82,7 +82,9 @@ class RateLimiter:
         hit = await self._hit(item, caller)
         if not hit.allowed:
             raise RateLimited(
-                f"more than {item.amount} requests in a minute", retry_after=_whole(hit.wait)
+                f"more than {item.amount} requests in a minute",
+                retry_after=_whole(hit.wait),
+                limit=item.amount,
             )
         return Quota(item.amount, hit.remaining, _whole(hit.wait))
 

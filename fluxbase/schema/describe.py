@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Set
 
     from fluxbase.db.relation import Column, Policy, Visible
     from fluxbase.toolkit import Context
@@ -60,7 +60,10 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class PolicyInfo:
-    """A row-level security policy that applies to the caller; expressions are SQL."""
+    """A row-level security policy that applies to the caller.
+
+    Expressions are SQL; one that names a column or table hidden from the caller is left out.
+    """
 
     name: str
     command: str
@@ -104,6 +107,7 @@ async def table_info(ctx: Context, table: Visible) -> TableInfo:
     """Return the description of a table for the caller."""
     relation, known = table.relation, set(_known(table))
     roles = await ctx.catalog.roles_of(ctx.who)
+    hidden = {*(relation.columns.keys() - known), *await ctx.catalog.hidden_names(ctx.who)}
     return TableInfo(
         schema=relation.schema,
         name=relation.name,
@@ -120,7 +124,9 @@ async def table_info(ctx: Context, table: Visible) -> TableInfo:
         ],
         privileges=table.grant.names,
         row_level_security=relation.rls,
-        policies=[_policy(p) for p in relation.policies if not p.roles or roles & set(p.roles)],
+        policies=[
+            _policy(p, hidden) for p in relation.policies if not p.roles or roles & set(p.roles)
+        ],
     )
 
 
@@ -155,12 +161,17 @@ def _column(column: Column, table: Visible) -> ColumnInfo:
     )
 
 
-def _names(expression: str | None, columns: Iterable[str]) -> bool:
-    """Return whether an expression names a column; of a generated one it may be a hidden column."""
-    return expression is not None and any(
-        re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression) for name in columns
+def _names(expression: str | None, hidden: Set[str]) -> bool:
+    """Return whether an expression names what is hidden from the caller: a column or a table."""
+    return expression is not None and not hidden.isdisjoint(re.findall(r"\w+", expression))
+
+
+def _policy(policy: Policy, hidden: Set[str]) -> PolicyInfo:
+    using, check = policy.using, policy.check
+    return PolicyInfo(
+        policy.name,
+        policy.command,
+        policy.permissive,
+        None if _names(using, hidden) else using,
+        None if _names(check, hidden) else check,
     )
-
-
-def _policy(policy: Policy) -> PolicyInfo:
-    return PolicyInfo(policy.name, policy.command, policy.permissive, policy.using, policy.check)

@@ -58,11 +58,13 @@ class Inserted:
 
     inserted: int
     records: JsonRows
+    truncated: bool
     dry_run: bool
 
     def text(self) -> str:
         """Return the one row as an object, or several as an array."""
-        return self.records[1:-1] if self.inserted == 1 else self.records
+        one = self.inserted == 1 and self.records != "[]"
+        return self.records[1:-1] if one else self.records
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Updated:
 
     updated: int
     records: JsonRows
+    truncated: bool
     dry_run: bool
 
 
@@ -80,6 +83,7 @@ class Deleted:
 
     deleted: int
     records: JsonRows
+    truncated: bool
     dry_run: bool
 
 
@@ -184,7 +188,7 @@ async def insert_record(
     except InvalidData as error:
         raise await diagnose.explain_rows(ctx, target, rows, error) from error
     ctx.rows = row[1]
-    return Inserted(row[1], JsonRows(row[2]), dry_run)
+    return Inserted(row[1], JsonRows(row[2]), _cut(row, back), dry_run)
 
 
 @tool(scopes=("write:tables",), title="Update records", destructive=True, idempotent=True)
@@ -206,7 +210,7 @@ async def update_record(
         row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
     except InvalidData as error:
         raise await diagnose.explain_rows(ctx, target, [data], error) from error
-    return Updated(row[1], JsonRows(row[2]), dry_run)
+    return Updated(row[1], JsonRows(row[2]), _cut(row, back), dry_run)
 
 
 @tool(scopes=("write:tables",), title="Delete records", destructive=True, idempotent=True)
@@ -222,9 +226,10 @@ async def delete_record(
     target, conditions = await _matched(ctx, table, filter)
     if not target.grant.delete:
         raise Forbidden("the database does not allow this caller to delete from the table")
-    statement = writes.delete(target, conditions, _back(ctx, target, returning))
+    back = _back(ctx, target, returning)
+    statement = writes.delete(target, conditions, back)
     row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
-    return Deleted(row[1], JsonRows(row[2]), dry_run)
+    return Deleted(row[1], JsonRows(row[2]), _cut(row, back), dry_run)
 
 
 async def _find(ctx: Context, table: str) -> Visible:
@@ -295,3 +300,8 @@ def _writable(columns: frozenset[str]) -> frozenset[str]:
     if not columns:
         raise Forbidden("the database does not allow this caller to write to the table this way")
     return columns
+
+
+def _cut(row: Record, back: writes.Written) -> bool:
+    """Return whether some of the written rows are not among the records, though asked for."""
+    return bool(back.columns) and row[3] < row[1]

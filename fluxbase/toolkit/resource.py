@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
-from fluxbase.principal import SCOPES
+from fluxbase.principal import SCOPES, allows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,18 @@ class Resource:
     def is_template(self) -> bool:
         """True when the URI has variables."""
         return "{" in self.uri
+
+    def is_within(self, globs: tuple[str, ...]) -> bool:
+        """Return whether an allowlist may let some URI of this resource through.
+
+        Of a template that is told by what stands before its first variable and the glob's first
+        wildcard; each URI is judged by itself when it is read.
+        """
+        if allows(globs, self.uri):
+            return True
+        start = self.uri.partition("{")[0]
+        fixed = [re.split(r"[*?[]", glob, maxsplit=1)[0] for glob in globs]
+        return self.is_template and any(f.startswith(start) or start.startswith(f) for f in fixed)
 
     def match(self, uri: str) -> dict[str, str] | None:
         """Return the variables of `uri`, or `None` when it is not this resource's."""

@@ -72,10 +72,13 @@ class Toolbox:
         )
         self._tools = tuple(t for t in self.tools.values() if allows(allowed_tools, t.name))
         self._resources = tuple(
-            r for r in self.resources.values() if allows(allowed_resources, r.uri)
+            r for r in self.resources.values() if r.is_within(allowed_resources)
         )
+        self._allowed_resources = allowed_resources
         _check_globs("mcp.allowed_tools", allowed_tools, self.tools)
-        _check_globs("mcp.allowed_resources", allowed_resources, self.resources)
+        for glob in allowed_resources:
+            if not any(r.is_within((glob,)) for r in self.resources.values()):
+                raise _nothing("mcp.allowed_resources", glob, self.resources)
         self._offers: dict[tuple[object, ...], Offer] = {}
 
     def offer(self, who: Principal) -> Offer:
@@ -94,7 +97,7 @@ class Toolbox:
                 tuple(
                     r
                     for r in self._resources
-                    if who.holds(r.scopes) and allows(who.allowed_resources, r.uri)
+                    if who.holds(r.scopes) and r.is_within(who.allowed_resources)
                 ),
             )
             if len(self._offers) > 10_000:
@@ -121,7 +124,10 @@ class Toolbox:
         if isinstance(uri, str):
             for resource in self.offer(who).resources:
                 variables = resource.match(uri)
-                if variables is not None:
+                if variables is not None and all(
+                    allows(globs, uri) or allows(globs, resource.uri)
+                    for globs in (self._allowed_resources, who.allowed_resources)
+                ):
                     return resource, variables
         raise UnknownResource(
             "no such resource", hint="resources/list shows the resources this key may read"
@@ -200,12 +206,15 @@ class Runner:
 def _check_globs(key: str, globs: tuple[str, ...], names: Mapping[str, object]) -> None:
     for glob in globs:
         if not any(allows((glob,), name) for name in names):
-            close = get_close_matches(glob, names, n=1)
-            raise ConfigError(
-                f"{key}: '{glob}' matches nothing"
-                + (f"; did you mean '{close[0]}'?" if close else ""),
-                hint="known: " + ", ".join(sorted(names)),
-            )
+            raise _nothing(key, glob, names)
+
+
+def _nothing(key: str, glob: str, names: Mapping[str, object]) -> ConfigError:
+    close = get_close_matches(glob, names, n=1)
+    return ConfigError(
+        f"{key}: '{glob}' matches nothing" + (f"; did you mean '{close[0]}'?" if close else ""),
+        hint="known: " + ", ".join(sorted(names)),
+    )
 
 
 def _by_name(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:

@@ -10,6 +10,7 @@ FROM json_to_recordset($1::text::json) AS e(at timestamptz, request_id text, kin
   duration_ms real, remote text)
 
 -- prune_audit(seconds)
--- Delete a batch of records older than the retention.
+-- Delete a batch of records older than the retention, and return them; a full batch means there are more.
 DELETE FROM platform.audit WHERE id IN (
-  SELECT id FROM platform.audit WHERE at < now() - make_interval(secs => $1) ORDER BY at LIMIT 5000)
+  SELECT id FROM platform.audit WHERE at < now() - make_interval(secs => $1) LIMIT 5000)
+RETURNING id

@@ -1,4 +1,4 @@
--- load_tables()
+-- load_tables() reads
 -- Every table-like relation outside the system schemas, with columns and keys, one JSON object a row.
 -- `invoker` holds when a view reads with its caller's rights, and so does all that it reads from: one
 -- view with its owner's rights, or one table without policies, anywhere below opens it again.
@@ -49,7 +49,6 @@ SELECT json_build_object(
   'indexes', (
     SELECT coalesce(json_agg(json_build_object(
       'name', i.relname, 'unique', x.indisunique, 'method', m.amname,
-      'definition', pg_get_indexdef(x.indexrelid),
       'columns', (SELECT json_agg(pg_get_indexdef(x.indexrelid, g, true) ORDER BY g)
                   FROM generate_series(1, x.indnkeyatts) g)
     ) ORDER BY i.relname), '[]')
@@ -73,7 +72,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
                   AND d.deptype = 'e')
 ORDER BY n.nspname, c.relname
 
--- load_grants(role)
+-- load_grants(role) reads
 -- What a role may do with each relation: per right the columns it is held on, null for all of them.
 -- What a client role owns is left out: policies do not bind an owner unless they are forced.
 SELECT c.oid::bigint AS oid, has_table_privilege($1, c.oid, 'DELETE') AS delete,
@@ -96,11 +95,11 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND (has_table_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, DELETE')
        OR has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE'))
 
--- load_memberships(role)
+-- load_memberships(role) reads
 -- The roles whose policies apply to a role: itself and all that it is a member of.
 SELECT r.rolname::text AS role FROM pg_roles r WHERE pg_has_role($1, r.oid, 'USAGE')
 
--- catalog_fingerprint()
+-- catalog_fingerprint() reads
 -- Changes whenever the catalog that is shown to callers changes; for servers without the event trigger.
 SELECT md5(concat_ws('/',
   (SELECT string_agg(concat_ws(',', oid, relname, relrowsecurity, reloptions, relacl, xmin), ';' ORDER BY oid)
@@ -119,20 +118,22 @@ SELECT md5(concat_ws('/',
    FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid >= 16384)
 )) AS fingerprint
 
--- has_event_trigger()
+-- has_event_trigger() reads
 -- Whether this database announces changes of its catalog by itself.
 SELECT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'fluxbase_catalog_changed' AND evtenabled <> 'D')
   AS found
 
--- lint_exposure(schemas, exceptions, client_roles)
+-- lint_exposure(schemas, exceptions) reads
 -- What is exposed unsafely to client roles, one finding a row.
 WITH roles AS (
-  SELECT r.oid, r.rolname FROM pg_roles r WHERE r.rolname = ANY ($3::text[])
+  SELECT r.oid, r.rolname FROM pg_roles r
+  WHERE r.rolname <> platform.login_name('client') AND pg_has_role(platform.login_name('client'), r.oid, 'MEMBER')
 ), relations AS (
   SELECT c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity, c.reloptions,
     format('%s.%s', n.nspname, c.relname) AS full_name,
     ARRAY(SELECT rolname FROM roles r WHERE has_schema_privilege(r.oid, n.oid, 'USAGE')
-      AND has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE')) AS granted
+      AND (has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE')
+        OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE'))) AS granted
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid

@@ -1,4 +1,4 @@
--- doctor_facts()
+-- doctor_facts() reads
 -- What the database is and has of what the program needs.
 SELECT current_setting('server_version') AS version,
   current_setting('server_version_num')::int AS version_number,

@@ -1,4 +1,4 @@
--- find_key(id)
+-- find_key(id) reads
 -- One key with what verifies it, and the settings that its role and base role carry.
 SELECT k.*,
   ARRAY(SELECT host(c) || '/' || masklen(c) FROM unnest(k.allowed_cidrs) c) AS cidrs,
@@ -8,7 +8,7 @@ SELECT k.*,
     WHERE r.rolname IN (k.role_name, k.base_role)), '{}') AS settings
 FROM auth.api_keys k WHERE k.id = $1
 
--- role_settings(role)
+-- role_settings(role) reads
 -- The settings that a role carries, as `name=value`.
 SELECT coalesce(r.rolconfig, '{}') AS settings FROM pg_roles r WHERE r.rolname = $1
 
@@ -40,7 +40,7 @@ SELECT auth.drop_key_role($1)
 -- Let the client login become a role that tokens map to; refused when it would bypass policies.
 SELECT auth.allow_role($1)
 
--- list_keys(kind)
+-- list_keys(kind) reads
 -- Every key of a kind without what verifies it, newest first.
 SELECT id, kind, name, base_role, user_id::text, claims::text, scopes, app_id, read_only, max_rows, rate_limit,
   allowed_tools, allowed_resources, allowed_schemas, allowed_tables,
