@@ -126,10 +126,11 @@ class RateLimited(FluxbaseError):
         self,
         message: str | None = None,
         *,
+        hint: str | None = None,
         retry_after: int | None = None,
         limit: int | None = None,
     ) -> None:
-        super().__init__(message, retry_after=retry_after)
+        super().__init__(message, hint=hint, retry_after=retry_after)
         self.limit = limit
 
 

@@ -132,9 +132,9 @@ class Server:
             lambda: _every(30, self.authenticator.flush_uses),
             self._backend.database.follow_replicas,
         ]
+        background.append(lambda: _every(1, self._compare_catalog))
         if not self._backend.announced:
             log.warning("no event trigger: the catalog is compared every second instead")
-            background.append(lambda: _every(1, self._compare_catalog))
         if self._backend.postgres is not None:
             background.append(self._backend.postgres.supervise)
         tasks = [asyncio.ensure_future(_kept_going(work)) for work in background]
@@ -221,7 +221,9 @@ class Server:
         self._backend.database.catalog.forget()
 
     async def _compare_catalog(self) -> None:
-        await self._backend.database.catalog.compare()
+        # Also while announcements cannot be heard: a catalog that is not told of a change is wrong.
+        if not (self._backend.announced and self.listener.connected):
+            await self._backend.database.catalog.compare()
 
     async def _lint(self, *, strict: bool) -> None:
         self.findings = await lint(self._backend.database)

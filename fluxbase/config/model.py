@@ -183,7 +183,9 @@ class Database(Section):
     acquire_timeout: Seconds = Field(
         default=2.0, description="Wait for a free connection; after it the caller gets 503."
     )
-    connect_timeout: Seconds = Field(default=5.0, description="Time limit of opening a connection.")
+    connect_timeout: Seconds = Field(
+        default=2.0, description="Time limit of opening a connection, within `acquire_timeout`."
+    )
     max_connection_age: Seconds = Field(
         default=1800.0, description="Age at which a connection is replaced."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from hmac import digest
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 import orjson
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 Outcome = Literal["ok", "denied", "failed"]
+_MOST_NAMES: Final = 100
 
 
 class Entry(NamedTuple):
@@ -96,17 +97,18 @@ def _plain(name: str) -> str:
     return name[:64].replace("\x00", "\ufffd")
 
 
-def shape_of(value: object, depth: int = 3) -> Any:
+def shape_of(value: object) -> Any:
     """Return the type names of a JSON value: `{"limit": "number", "filter": {"id": "string"}}`.
 
-    Lists are told by their length, and what lies deeper than `depth` by its type alone.
+    Lists are told by their length, what lies deep by its type alone, and of very many names the
+    rest by one "…", so that no call can make its record large.
     """
+    return _shape(value, 3, [_MOST_NAMES])
+
+
+def _shape(value: object, depth: int, left: list[int]) -> Any:
     if isinstance(value, dict):
-        items = cast("dict[str, object]", value)
-        if depth == 0:
-            return "object"
-        few = list(items.items())[:50]
-        return {_plain(name): shape_of(inner, depth - 1) for name, inner in few}
+        return _object(cast("dict[str, object]", value), depth, left) if depth else "object"
     if isinstance(value, list | tuple):
         return f"array[{len(cast('list[object]', value))}]"
     if value is None:
@@ -114,3 +116,14 @@ def shape_of(value: object, depth: int = 3) -> Any:
     if isinstance(value, bool):
         return "boolean"
     return "string" if isinstance(value, str) else "number"
+
+
+def _object(items: dict[str, object], depth: int, left: list[int]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, inner in items.items():
+        if left[0] <= 0:
+            told["…"] = "…"
+            break
+        left[0] -= 1
+        told[_plain(name)] = _shape(inner, depth - 1, left)
+    return told

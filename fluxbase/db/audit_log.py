@@ -133,12 +133,20 @@ class AuditLog:
             self._blocked = True
             return False
         except FluxbaseError as error:
-            # Written again they would fail again, and keep all that follow from being written.
-            log.error("audit records are lost: %s", error.code)  # noqa: TRY400
-            for _ in rows:
-                self._on_lost()
+            await self._write_apart(rows, error)
         self._blocked = False
         return True
+
+    async def _write_apart(self, rows: list[dict[str, Any]], error: FluxbaseError) -> None:
+        """Write records one by one after they failed together, the bad one without its details."""
+        if len(rows) > 1:
+            for row in rows:
+                await self._write([row])
+        elif rows[0]["arguments"] is not None:
+            await self._write([{**rows[0], "arguments": None}])
+        else:
+            log.error("an audit record is lost: %s", error.code)
+            self._on_lost()
 
     def _row(self, item: tuple[Any, ...]) -> dict[str, Any]:
         call, outcome, code, seconds, at = item

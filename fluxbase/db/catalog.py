@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import orjson
 
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 _ROLES_KEPT: Final = 2048
+_SUGGESTED: Final = 300
+_NAME: Final = 130
 _GRANTS_LIVE: Final = 300.0  # seconds; membership of roles changes without an event trigger
+
+
+# Role, whether it is a service key, and the key's own lists of schemas and tables.
+Seen: TypeAlias = tuple[str, bool, tuple[str, ...], tuple[str, ...]]
 
 
 class Fetch(Protocol):
@@ -54,8 +60,8 @@ class Snapshot:
     by_name: Mapping[tuple[str, str], Relation]
     by_oid: Mapping[int, Relation]
     reach: OrderedDict[str, Reach] = field(default_factory=OrderedDict[str, Reach])
-    views: OrderedDict[Principal, Mapping[tuple[str, str], Visible]] = field(
-        default_factory=OrderedDict["Principal", "Mapping[tuple[str, str], Visible]"]
+    views: OrderedDict[Seen, Mapping[tuple[str, str], Visible]] = field(
+        default_factory=OrderedDict["Seen", "Mapping[tuple[str, str], Visible]"]
     )
 
 
@@ -96,14 +102,16 @@ class Catalog:
         """Return every relation the caller may see, by schema and name, in that order."""
         snapshot = await self._load()
         reach = await self._reach(snapshot, who.role)
-        seen = snapshot.views.get(who)
+        # What the answer depends on, rather than the caller: a user has a new token every hour.
+        key = (who.role, who.is_service, who.allowed_schemas, who.allowed_tables)
+        seen = snapshot.views.get(key)
         if seen is None:
             seen = {
                 name: Visible(rel, grant, tuple(c for c in rel.columns if c in grant.select))
                 for name, rel in snapshot.by_name.items()
                 if (grant := reach.grants.get(rel.oid)) and self._shown(rel, who)
             }
-            snapshot.views[who] = seen
+            snapshot.views[key] = seen
             if len(snapshot.views) > _ROLES_KEPT:
                 snapshot.views.popitem(last=False)
         return seen
@@ -121,8 +129,9 @@ class Catalog:
         schema, _, name = table.partition(".")
         if (schema, name) in seen:
             return seen[schema, name]
-        names = [self.short_name(v.relation) for v in seen.values()]
-        close = get_close_matches(table, names, n=1)
+        # Comparing with thousands of names would hold up everybody else.
+        few = list(seen.values())[:_SUGGESTED] if len(table) <= _NAME else []
+        close = get_close_matches(table, [self.short_name(v.relation) for v in few], n=1)
         raise UnknownTable(
             "no such table" + (f"; did you mean '{close[0]}'?" if close else ""),
             hint="list_tables shows the tables this key may use",
@@ -197,8 +206,8 @@ class Catalog:
             time.monotonic(),
         )
         if known is None or known.grants != reach.grants:
-            for who in [w for w in snapshot.views if w.role == role]:
-                del snapshot.views[who]
+            for key in [k for k in snapshot.views if k[0] == role]:
+                del snapshot.views[key]
         snapshot.reach[role] = reach
         if len(snapshot.reach) > _ROLES_KEPT:
             snapshot.reach.popitem(last=False)

@@ -208,10 +208,9 @@ class Pool:
     async def _take_any(self) -> Held:
         try:
             async with asyncio.timeout(self._acquire_timeout):
-                held = await self._claim()
+                held = await self._claim() or await self._connect()
         except TimeoutError:
             raise Unavailable("no database connection came free in time") from None
-        held = held or await self._connect()
         self._used.add(held)
         return held
 

@@ -20,11 +20,16 @@ KINDS: Final[dict[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `type` is Postgres' own spelling and `category` that of `pg_type.typcategory`."""
+    """One column; `type` is Postgres' own spelling and `category` that of `pg_type.typcategory`.
+
+    `cast` is the base type with its schema and without its length: SQL that names it means the
+    same on every search path, and never cuts a value off to make it fit.
+    """
 
     name: str
     type: str
     base: str
+    cast: str
     category: str
     is_array: bool
     nullable: bool
@@ -177,6 +182,7 @@ def _column(data: Mapping[str, Any]) -> Column:
         name=data["name"],
         type=data["type"],
         base=data["base"],
+        cast=data["cast"],
         category=data["category"],
         is_array=data["element"],
         nullable=not data["not_null"],

@@ -39,7 +39,7 @@ def join(separator: LiteralString, parts: Iterable[Sql]) -> Sql:
 
 
 def catalog_type(name: str) -> Sql:
-    """Return a type name as Postgres' own `format_type` wrote it, which is already quoted."""
+    """Return a type name as the catalog wrote it, which is already quoted."""
     return Sql(name)
 
 

@@ -83,13 +83,16 @@ class Health:
             Unauthenticated: it is neither.
         """
         remote = request.client.host if request.client else None
-        if _is_among(remote, self.allow_from):
+        # Behind a proxy that is not trusted everybody seems to be the proxy.
+        forwarded = _FORWARDED & {name for name, _ in request.scope["headers"]}
+        if not forwarded and _is_among(remote, self.allow_from):
             return
         admitted = await self.gate.admit(request.scope["headers"], remote, "")
         if not admitted.who.is_service:
             raise Unauthenticated("a service key is required")
 
 
+_FORWARDED: Final = {b"forwarded", b"x-forwarded-for"}
 _RETRY: Final = {"retry-after": "1"}
 
 

@@ -132,7 +132,10 @@ def _network(address: str) -> str:
         parsed = ip_address(address)
     except ValueError:
         return address
-    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if parsed.version == 4 or mapped is not None:
+        return str(mapped or parsed)
+    return str(ip_network((parsed, 64), strict=False))
 
 
 def _is_redis(storage: str) -> bool:

@@ -27,13 +27,17 @@ class TableEntry:
 
 @dataclass(frozen=True, slots=True)
 class ColumnInfo:
-    """One column: `default` is an SQL expression, `values` those of an enum."""
+    """One column: `default` is an SQL expression, `values` those of an enum.
+
+    An insert must set it when `required`: it takes no null, and nothing fills it in.
+    """
 
     name: str
     type: str
     nullable: bool
     default: str | None
     generated: bool
+    required: bool
     comment: str | None
     values: list[str]
     privileges: list[str]
@@ -155,6 +159,7 @@ def _column(column: Column, table: Visible) -> ColumnInfo:
         column.nullable,
         None if _names(column.default, hidden) else column.default,
         column.generated,
+        not (column.nullable or column.default or column.generated or column.identity),
         column.comment,
         list(column.values),
         [name for name, columns in held if column.name in columns],

@@ -136,7 +136,7 @@ def count(relation: Relation, condition: Condition) -> Statement:
 
 def literal(column: Column, value: Sql) -> Sql:
     """Return a text parameter read as the column's type."""
-    return concat(sql("("), value, sql("::text)::"), catalog_type(column.type))
+    return concat(sql("("), value, sql("::text)::"), catalog_type(column.cast))
 
 
 def _order(items: tuple[Order, ...]) -> Sql:
@@ -156,7 +156,7 @@ def _condition(node: Condition, params: Params) -> Sql:
             return _compare(node, params)
         case Among(column, values):
             array = params.add(list(values))
-            kind = catalog_type(column.type)
+            kind = catalog_type(column.cast)
             return concat(
                 ident(column.name), sql(" = ANY (("), array, sql("::text[])::"), kind, sql("[])")
             )

@@ -36,7 +36,7 @@ async def explain(ctx: Context, condition: Condition, error: InvalidData) -> Inv
             sql("pg_input_is_valid("),
             params.add(value),
             sql("::text, "),
-            params.add(column.type),
+            params.add(column.cast),
             sql("::text)"),
         )
         for column, value in pairs

@@ -27,6 +27,10 @@ _HINT: Final = (
 )
 _MAX_CONDITIONS: Final = 200
 _MAX_ITEMS: Final = 10_000
+_MAX_LIST_BYTES: Final = 1_000_000
+_MAX_PATTERN: Final = 1000
+_MAX_ELEMENTS: Final = 1000
+_PART_OPERATORS: Final = ("cs", "cd", "ov")
 # An item in quotes, or one without any; then a comma or the end. Possessive throughout: with
 # backtracking, a megabyte of blanks would keep the server busy for hours.
 _ITEM: Final = re.compile(r'\s*+(?:"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?=,|\Z)', re.DOTALL)
@@ -44,6 +48,8 @@ def parse(table: Visible, filters: Mapping[str, Any]) -> All:
         UnknownColumn: a column does not exist for the caller.
     """
     parts: list[Condition] = []
+    if len(filters) > _MAX_CONDITIONS:
+        raise words.wrong("filter", f"more than {_MAX_CONDITIONS} conditions")
     for name, value in filters.items():
         column = words.column(table, name, table.readable, "filter")
         parts.extend(_conditions(column, value, f"filter.{name}"))
@@ -61,13 +67,27 @@ def _conditions(column: Column, value: object, where: str) -> list[Condition]:
             raise words.wrong(where, "an empty object says nothing", _HINT)
         return [_from_operator(column, op, operand, where) for op, operand in items.items()]
     if isinstance(value, list):
-        inner = cast("list[object]", value)
-        if not inner:
-            raise words.wrong(where, "an empty list says nothing", _HINT)
-        if any(isinstance(item, list) for item in inner):
-            raise words.wrong(where, "a list of lists is not a condition", _HINT)
-        return [condition for item in inner for condition in _conditions(column, item, where)]
+        listed = _listed(cast("list[object]", value), where)
+        return [condition for item in listed for condition in _conditions(column, item, where)]
     return [_equal(column, value, where)]
+
+
+def _listed(items: list[object], where: str) -> list[object]:
+    """Return the conditions of a list, all of which must hold.
+
+    Raises:
+        InvalidFilter: the list is empty or too long, or can only mean something else.
+    """
+    if not items:
+        raise words.wrong(where, "an empty list says nothing", _HINT)
+    if len(items) > _MAX_CONDITIONS:
+        raise words.wrong("filter", f"more than {_MAX_CONDITIONS} conditions")
+    if any(isinstance(item, list) for item in items):
+        raise words.wrong(where, "a list of lists is not a condition", _HINT)
+    if sum(not isinstance(item, str | dict) for item in items) > 1:
+        # A column is never two values at once, so what is meant is any of them.
+        raise words.wrong(where, "a list means that all must hold; for any of them use 'in'")
+    return items
 
 
 def _equal(column: Column, value: object, where: str) -> Condition:
@@ -134,7 +154,12 @@ def _fits(column: Column, word: str) -> bool:
 def _compare(column: Column, operator: str, value: str, where: str) -> Condition:
     if "\x00" in value:
         raise words.wrong(where, "a NUL character cannot be stored, nor compared")
+    if operator in _PART_OPERATORS and column.is_array and value.count(",") >= _MAX_ELEMENTS:
+        raise words.wrong(where, f"'{operator}' with more than {_MAX_ELEMENTS} elements")
     if operator in ("like", "ilike"):
+        # The pattern is matched by a loop that Postgres cannot interrupt.
+        if len(value) > _MAX_PATTERN:
+            raise words.wrong(where, f"a pattern of more than {_MAX_PATTERN} characters")
         # PostgREST's `*` spares people the escaping of `%` in URLs.
         value = value.replace("*", "%")
     return Compare(column, cast("Operator", operator), value)
@@ -163,6 +188,8 @@ def _items(text: str, where: str) -> tuple[str, ...]:
     inner = text[1:-1]
     if not inner:
         return ()
+    if len(inner) > _MAX_LIST_BYTES:
+        raise words.wrong(where, f"a list of more than {_MAX_LIST_BYTES} characters")
     items: list[str] = []
     place = 0
     while True:
@@ -170,6 +197,8 @@ def _items(text: str, where: str) -> tuple[str, ...]:
         if found is None:
             raise words.wrong(where, "an item of the list is not well quoted")
         quoted, plain = found.groups()
+        if len(items) >= _MAX_ITEMS:
+            raise words.wrong(where, f"more than {_MAX_ITEMS} items")
         items.append(plain.strip() if quoted is None else _ESCAPED.sub(r"\1", quoted))
         if found.end() == len(inner):
             break

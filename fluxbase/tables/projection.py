@@ -11,6 +11,8 @@ from fluxbase.tables.plan import Order
 if TYPE_CHECKING:
     from fluxbase.db.relation import Visible
 
+_MOST_COLUMNS: Final = 1600  # as many as a table of Postgres can have
+_MOST_ORDERS: Final = 32
 _DIRECTIONS: Final = ("asc", "desc")
 _NULLS: Final[dict[str, Literal["first", "last"]]] = {"nullsfirst": "first", "nullslast": "last"}
 
@@ -24,6 +26,8 @@ def columns(table: Visible, text: str, where: str = "select") -> tuple[str, ...]
         Forbidden: `*` was asked and the caller may read no column at all.
     """
     found: dict[str, None] = {}
+    if text.count(",") >= _MOST_COLUMNS:
+        raise words.wrong(where, f"more than {_MOST_COLUMNS} columns")
     for item in text.split(","):
         name = item.strip()
         if name == "*":
@@ -47,6 +51,8 @@ def sorting(table: Visible, text: str | None) -> tuple[Order, ...]:
     """
     if text is None or not text.strip():
         return ()
+    if text.count(",") >= _MOST_ORDERS:
+        raise words.wrong("order", f"more than {_MOST_ORDERS} columns")
     return tuple(_one(table, item.strip()) for item in text.split(","))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fluxbase.tables.plan import Condition, Read
 
 _MOST: Final = 4096
+_LONGEST: Final = 8192  # characters; longer ones are rare and would fill the memory
 
 
 def shape(plan: Read, values: list[object]) -> tuple[Any, ...]:
@@ -59,6 +60,8 @@ class Texts:
 
     def keep(self, key: tuple[Any, ...], relation: Relation, text: Sql) -> None:
         """Remember a text; the relation is kept too, so that its identity stays its own."""
+        if len(text) > _LONGEST:
+            return
         if len(self._texts) >= _MOST:
             self._texts.pop(next(iter(self._texts)))
         self._texts[key] = (relation, text)

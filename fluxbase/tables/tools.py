@@ -10,7 +10,7 @@ from pydantic import Field
 from fluxbase.errors import Forbidden, InvalidArgument, InvalidData, TooLarge, TooManyAffected
 from fluxbase.tables import build, diagnose, filters, plan, projection, writes
 from fluxbase.toolkit import Context, tool
-from fluxbase.toolkit.json_text import JsonRows
+from fluxbase.toolkit.json_text import JsonRows, write
 
 if TYPE_CHECKING:
     from fluxbase.db.relation import Visible
@@ -62,9 +62,13 @@ class Inserted:
     dry_run: bool
 
     def text(self) -> str:
-        """Return the one row as an object, or several as an array."""
-        one = self.inserted == 1 and self.records != "[]"
-        return self.records[1:-1] if one else self.records
+        """Return the one row as an object, or several as an array.
+
+        Without rows to show, or when nothing was kept, the whole result tells what happened.
+        """
+        if self.dry_run or self.truncated or self.records == "[]":
+            return write(self).decode()
+        return self.records[1:-1] if self.inserted == 1 else self.records
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def delete(table: Visible, condition: Condition, back: Written) -> Statement:
 
 def _shape(table: Visible, columns: tuple[str, ...]) -> Sql:
     types = table.relation.columns
-    return join(", ", (concat(ident(c), sql(" "), catalog_type(types[c].type)) for c in columns))
+    return join(", ", (concat(ident(c), sql(" "), catalog_type(types[c].cast)) for c in columns))
 
 
 def _in_order(table: Visible, allowed: frozenset[str]) -> list[str]:

@@ -50,14 +50,15 @@ class Resource:
     def is_within(self, globs: tuple[str, ...]) -> bool:
         """Return whether an allowlist may let some URI of this resource through.
 
-        Of a template that is told by what stands before its first variable and the glob's first
-        wildcard; each URI is judged by itself when it is read.
+        Of a template that is told by a sample of its URIs and by what stands before its first
+        variable and the glob's first wildcard; each URI is judged by itself when it is read.
         """
-        if allows(globs, self.uri):
-            return True
+        if allows(globs, self.uri) or not self.is_template:
+            return allows(globs, self.uri)
         start = self.uri.partition("{")[0]
         fixed = [re.split(r"[*?[]", glob, maxsplit=1)[0] for glob in globs]
-        return self.is_template and any(f.startswith(start) or start.startswith(f) for f in fixed)
+        sample = re.sub(r"\{\w+\}", "x", self.uri)
+        return allows(globs, sample) or any(part.startswith(start) for part in fixed)
 
     def match(self, uri: str) -> dict[str, str] | None:
         """Return the variables of `uri`, or `None` when it is not this resource's."""

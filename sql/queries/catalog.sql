@@ -1,7 +1,7 @@
 -- load_tables() reads
 -- Every table-like relation outside the system schemas, with columns and keys, one JSON object a row.
 -- `invoker` holds when a view reads with its caller's rights, and so does all that it reads from: one
--- view with its owner's rights, or one table without policies, anywhere below opens it again.
+-- view or function with its owner's rights, or one table without policies, anywhere below opens it again.
 WITH RECURSIVE reads AS (
   SELECT r.ev_class AS reader, d.refobjid AS source
   FROM pg_rewrite r
@@ -12,6 +12,9 @@ WITH RECURSIVE reads AS (
   WHERE c.relkind IN ('m', 'f') OR c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
     OR c.relkind = 'v' AND NOT coalesce(c.reloptions::text[] && ARRAY['security_invoker=true',
       'security_invoker=on', 'security_invoker=1', 'security_invoker=yes'], false)
+    OR c.oid IN (SELECT r.ev_class FROM pg_rewrite r
+      JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_proc'::regclass
+      JOIN pg_proc p ON p.oid = d.refobjid AND p.prosecdef)
   UNION
   SELECT r.reader FROM reads r JOIN open o ON o.oid = r.source
 )
@@ -24,6 +27,11 @@ SELECT json_build_object(
     SELECT coalesce(json_agg(json_build_object(
       'number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
       'base', format_type(coalesce(nullif(t.typbasetype, 0), a.atttypid), NULL),
+      'cast', (
+        SELECT format('%I.%I', n.nspname, coalesce(e.typname, b.typname)) || CASE WHEN e.oid IS NULL THEN '' ELSE '[]' END
+        FROM pg_type b LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
+        JOIN pg_namespace n ON n.oid = coalesce(e.typnamespace, b.typnamespace)
+        WHERE b.oid = coalesce(nullif(t.typbasetype, 0), a.atttypid)),
       'category', t.typcategory, 'element', t.typelem <> 0 AND t.typcategory = 'A',
       'not_null', a.attnotnull, 'default', pg_get_expr(d.adbin, d.adrelid),
       'generated', a.attgenerated <> '' OR a.attidentity = 'a', 'identity', a.attidentity <> '',

@@ -60,9 +60,11 @@ def test_a_replica_that_has_not_seen_the_catalogs_state_is_for_nobody() -> None:
     assert both.choose(OTHER) is None
 
 
-def test_the_callers_that_wrote_longest_ago_are_forgotten() -> None:
-    both = Replicas([replica("0/30")])
-    both.lost_track(WHO)
-    for n in range(10_000):
-        both.wrote(Principal("client_key", f"{n}", "", "", "", frozenset()), "0/1")
-    assert both.choose(WHO) is not None
+def test_what_a_forgotten_caller_wrote_binds_all() -> None:
+    behind, ahead = Replicas([replica("0/30")]), Replicas([replica("0/50")])
+    for replicas in (behind, ahead):
+        replicas.wrote(WHO, "0/40")
+        for n in range(10_000):
+            replicas.wrote(Principal("client_key", f"{n}", "", "", "", frozenset()), "0/1")
+    assert behind.choose(WHO) is None
+    assert ahead.choose(WHO) is not None

@@ -16,7 +16,9 @@ NAMES = ("a", "b", "c")
 
 
 def column(name: str) -> Column:
-    return Column(name, "text", "text", "S", False, True, None, False, False, None, ())
+    return Column(
+        name, "text", "text", "pg_catalog.text", "S", False, True, None, False, False, None, ()
+    )
 
 
 COLUMNS = {name: column(name) for name in NAMES}
