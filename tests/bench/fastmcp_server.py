@@ -1,7 +1,7 @@
 """The same tool as one writes it with FastMCP and asyncpg; run by the peers' own Python.
 
-Run as `python tests/bench/fastmcp_server.py PORT WORLD`. It imports nothing of this repository but
-its neighbour `connections`.
+Run as `python tests/bench/fastmcp_server.py PORT WORLD`. It imports nothing of this repository. Its
+pool is asyncpg's own, as the documentation shows it, which resets a connection when it comes back.
 """
 
 from __future__ import annotations
@@ -12,30 +12,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-Connections: Any = import_module("connections").Connections
+asyncpg: Any = import_module("asyncpg")
 FastMCP: Any = import_module("fastmcp").FastMCP
 get_http_headers: Any = import_module("fastmcp.server.dependencies").get_http_headers
 
 mcp: Any = FastMCP("bench")
-connections: Any = Connections()
+pools: list[Any] = []
 world: dict[str, Any] = json.loads(Path(sys.argv[2]).read_text("utf-8"))
-opened = False
 
 _COLUMNS = {"id", "user_id", "status", "title", "created_at"}
 
 
 async def query_table(table: str, filter: dict[str, str], limit: int) -> list[dict[str, Any]]:  # noqa: A002
     """Read rows of a table under row-level security."""
-    global opened  # noqa: PLW0603 - the loop that serves must be the one that opens them
-    if not opened:
-        opened = True
-        await connections.open(world["url"], 16)
+    if not pools:  # the loop that serves must be the one that opens them
+        pools.append(asyncpg.create_pool(world["url"], min_size=16, max_size=16))
+        await pools[0]
     caller = world["callers"][get_http_headers()["x-client-key"]]
     if table != "tasks" or not filter.keys() <= _COLUMNS:
         raise ValueError("no such table or column")
     where = " AND ".join(f"{name} = ${n}" for n, name in enumerate(filter, 1))
     values = [value.removeprefix("eq.") for value in filter.values()]
-    async with connections.use() as conn:
+    async with pools[0].acquire() as conn:
         await conn.execute("BEGIN")
         await conn.execute("SET LOCAL ROLE authenticated")
         await conn.fetchval("SELECT set_config('request.jwt.claims', $1, true)", caller["claims"])

@@ -62,7 +62,9 @@ def test_every_migration_and_query_says_what_it_does() -> None:
     for path in (ROOT / "sql" / "migrations").glob("*.sql"):
         assert path.read_text("utf-8").startswith("-- "), path
     for path in (ROOT / "sql" / "queries").glob("*.sql"):
-        blocks = re.findall(r"^-- \w+\([^)]*\)(?: reads)?\n(.*)$", path.read_text("utf-8"), re.MULTILINE)
+        blocks = re.findall(
+            r"^-- \w+\([^)]*\)(?: reads)?\n(.*)$", path.read_text("utf-8"), re.MULTILINE
+        )
         assert all(line.startswith("-- ") for line in blocks), path
 
 
