@@ -177,7 +177,9 @@ def expiry(text: str) -> datetime | None:
 
 def _from_now(text: str) -> datetime:
     try:
-        return datetime.now(UTC) + timedelta(seconds=duration.seconds(text))
+        # A bare number is seconds elsewhere, but here most likely meant as days: a unit is needed.
+        seconds = duration.seconds("" if text.isdigit() else text)
+        return datetime.now(UTC) + timedelta(seconds=seconds)
     except (ValueError, OverflowError):
         raise InvalidArgument(
             "--expires: a duration such as 30d, a time such as 2027-01-31T12:00:00Z, or never is "

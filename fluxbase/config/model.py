@@ -75,6 +75,8 @@ class Mcp(Section):
     def _path(cls, value: str) -> str:
         if not value.startswith("/") or value == "/" or value.endswith("/") or "//" in value:
             raise ValueError("a path such as /mcp or /api/mcp is expected")
+        if value in ("/livez", "/readyz", "/metrics"):
+            raise ValueError("this path is taken by the server's own health")
         if not all(c.isalnum() or c in "/-_." for c in value):
             raise ValueError("only letters, digits, '-', '_', '.' and '/' may stand in the path")
         return value
@@ -197,6 +199,13 @@ class Database(Section):
     max_bytes: Annotated[int, Field(ge=1024)] = Field(
         default=4194304, description="Most bytes of rows one answer carries."
     )
+
+    @field_validator("url", "direct_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("an address such as postgresql://user@host/db is expected")
+        return value
 
     @field_validator("exposed_schemas")
     @classmethod

@@ -91,6 +91,8 @@ def test_every_default_in_the_sample_file_can_be_uncommented(
         ("server:\n  port: 99999\n", ":2: server.port: "),
         ("mcp:\n  session_timeout: soon\n", ":2: mcp.session_timeout: a duration such as"),
         ("mcp:\n  base_path: mcp\n", ":2: mcp.base_path: a path such as /mcp"),
+        ("mcp:\n  base_path: /livez\n", ":2: mcp.base_path: this path is taken"),
+        ("database:\n  url: mysql://x/y\n", ":2: database.url: an address such as postgresql://"),
         ("mcp:\n  enabled: true\n  enabled: false\n", ":3: mcp.enabled is given twice"),
         ("mcp: [\n", ":2: not valid YAML"),
         ("- 1\n", ":1: a mapping of sections"),
