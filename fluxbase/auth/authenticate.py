@@ -111,11 +111,19 @@ class Authenticator:
         if credential.source != "bearer" and credential.source != _HEADER_OF[parsed.kind]:
             raise Unauthenticated
         known = self._known.get(parsed.id)
-        if known is None or time.monotonic() - known.loaded > self._live:
-            known = await self._flights.ask(
-                (parsed.id, self._epoch), partial(self._load, parsed.id)
-            )
-        self._verify(parsed, known, remote)
+        fresh = known is None or time.monotonic() - known.loaded > self._live
+        if fresh:
+            known = await self._ask(parsed.id)
+        try:
+            self._verify(parsed, known, remote)
+        except Unauthenticated:
+            if fresh:
+                raise
+            # It may have been rotated this moment, ahead of the announcement. So a wrong secret
+            # costs what an unknown id costs, and neither tells the other apart.
+            self._known.pop(parsed.id, None)
+            known = await self._ask(parsed.id)
+            self._verify(parsed, known, remote)
         if known is None:
             raise Unauthenticated
         self._uses[parsed.id] = (datetime.now(UTC), remote)
@@ -147,6 +155,9 @@ class Authenticator:
             raise Unauthenticated
         if known.networks and not _inside(remote, known.networks):
             raise Unauthenticated
+
+    async def _ask(self, key: str) -> _Known | None:
+        return await self._flights.ask((key, self._epoch), partial(self._load, key))
 
     async def _load(self, key: str) -> _Known | None:
         epoch, asked = self._epoch, time.monotonic()
