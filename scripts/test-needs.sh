@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Puts the servers that tests start for real (Redis, PgBouncer, Postgres 15) below .tools, without
-# root and without touching the machine: Debian's packages, unpacked rather than installed.
+# root and without touching the machine: Debian's packages, unpacked rather than installed; and
+# PostgREST, which the grammar's answers are compared with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+scripts/postgrest.sh
 tools=$PWD/.tools
 packages=(redis-server pgbouncer postgresql-15)
 stamp=$tools/.unpacked
@@ -13,7 +15,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
   done
   exit 0
 fi
-rm -rf "$tools"
+rm -rf "$tools"/{root,state,cache} # the others of .tools are not ours
 mkdir -p "$tools"/{root,state/lists/partial,cache/archives/partial}
 # A state of our own: an ordinary user may not write apt's, and no package counts as there that is
 # only on this machine.

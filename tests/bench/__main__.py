@@ -1,4 +1,4 @@
-"""Runs the benchmark: `python -m tests.bench [--quick] [--markdown] [--no-targets]`."""
+"""Runs the benchmark and judges it; `python -m tests.bench --help` lists what can be asked."""
 
 from __future__ import annotations
 
@@ -9,78 +9,111 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.bench.contestants import BARE, FASTMCP, FLUXBASE, LABELS, contestants
-from tests.bench.report import Results, aligned, as_json, markdown
+from tests.bench import page
+from tests.bench.facts import facts
+from tests.bench.report import aligned, groups, markdown
+from tests.bench.results import Results, as_json, from_json
+from tests.bench.roster import ENTRIES, GROUPS, OURS, ROSTER, title
+from tests.bench.stage import on_stage
+from tests.bench.targets import COMPARED, judged, missed, regressed
 from tests.bench.world import open_world
 from tests.programs import ROOT
 
 if TYPE_CHECKING:
-    from tests.bench.load import Contestant, Sample
+    from collections.abc import Sequence
 
-_ALWAYS = (FLUXBASE, BARE, FASTMCP)  # the targets need them
+    from tests.bench.load import Contestant
+    from tests.bench.sample import Sample
+    from tests.bench.world import World
 
 
-def _options() -> argparse.Namespace:
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, choices=range(1, 11), default=3)
-    parser.add_argument("--seconds", type=int, choices=range(1, 61), default=4, metavar="1-60")
-    parser.add_argument("--quick", action="store_true", help="one round of one second each")
-    parser.add_argument("--only", help="some contestants, comma-separated: " + ", ".join(LABELS))
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--no-targets", action="store_true", help="end well whatever comes out")
-    parser.add_argument("--json", type=Path, default=ROOT / "bench-results.json")
-    options = parser.parse_args()
+    add = parser.add_argument
+    add("--rounds", type=int, choices=range(1, 11), default=3, metavar="1-10")
+    add("--seconds", type=int, choices=range(1, 61), default=4, metavar="1-60")
+    add("--quick", action="store_true", help="one round of one second each")
+    add("--only", default="", help=f"groups or contestants, by commas: {', '.join(GROUPS)}")
+    add("--markdown", action="store_true", help="print the tables as Markdown")
+    add("--no-targets", action="store_true", help="end well whatever comes out")
+    add("--json", type=Path, default=ROOT / "bench-results.json", help="where all samples go")
+    add("--write", type=Path, metavar="FOLDER", help="write benchmark.md and bench.svg there")
+    add("--from", type=Path, dest="kept", metavar="JSON", help="measure nothing, take these")
+    add("--against", type=Path, metavar="JSON", help="fail when Fluxbase lost 15 %% since then")
+    options = parser.parse_args(words)
     if options.quick:
         options.rounds = options.seconds = 1
-    wanted = [name for name in (options.only or "").split(",") if name]
-    if unknown := set(wanted) - set(LABELS):
-        parser.error(f"unknown contestants: {', '.join(sorted(unknown))}")
-    options.wanted = {*wanted, *_ALWAYS} if wanted else set(LABELS)
+    asked = {word for word in options.only.split(",") if word} or set(GROUPS)
+    if unknown := asked - set(GROUPS) - set(ENTRIES):
+        parser.error(f"neither groups nor contestants: {', '.join(sorted(unknown))}")
+    chosen = {entry.name for entry in ROSTER if {entry.name, entry.group} & asked}
+    chosen |= {OURS[ENTRIES[name].group] for name in chosen}
+    options.names = [entry.name for entry in ROSTER if entry.name in chosen]
     return options
 
 
-def _measure(chosen: dict[str, Contestant], rounds: int, seconds: float) -> Results:
-    samples: dict[str, list[Sample]] = {name: [] for name in chosen}
-    names = list(chosen)
-    for number in range(rounds):
-        # Each round begins elsewhere, so that nobody always follows the same neighbour.
-        start = number * len(names) // rounds
-        for name in names[start:] + names[:start]:
-            sample = chosen[name].measure(seconds)
-            samples[name].append(sample)
-            sys.stderr.write(f"round {number + 1}: {LABELS[name]}: {sample.rate:.0f}/s\n")
-    return Results(samples)
+def _measure(ready: dict[str, Contestant], options: argparse.Namespace) -> dict[str, list[Sample]]:
+    samples: dict[str, list[Sample]] = {name: [] for name in ready}
+    for number in range(options.rounds):
+        for names in groups(Results(samples)).values():
+            # Whose ratios are judged come next to each other, because what slows one slows its
+            # neighbour. Each round begins elsewhere, so that nobody always follows the same one.
+            names.sort(key=lambda name: name not in COMPARED)
+            start = number * len(names) // options.rounds
+            for name in names[start:] + names[:start]:
+                sample = ready[name].measure(options.seconds)
+                samples[name].append(sample)
+                sys.stderr.write(f"round {number + 1}: {title(name)}: {sample.rate:.0f}/s\n")
+    return samples
 
 
-async def _run(options: argparse.Namespace, home: Path) -> int:
+def _run(world: World, options: argparse.Namespace) -> dict[str, Any]:
+    before = facts(world.version, options.rounds, options.seconds)
+    with on_stage(world, options.names) as (ready, left_out):
+        results = Results(_measure(ready, options), left_out)
+    return {"facts": before, **as_json(results)}
+
+
+async def _measured(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     async with open_world(home) as world:
-
-        def measured() -> Results:
-            with contestants(world) as every:
-                chosen = {name: it for name, it in every.items() if name in options.wanted}
-                return _measure(chosen, options.rounds, options.seconds)
-
-        results = await asyncio.to_thread(measured)
-        kept = as_json(results, world.version, options.seconds)
-    options.json.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
-    sys.stdout.write((markdown if options.markdown else aligned)(results) + "\n")
-    for line in results.missed():
-        sys.stdout.write(f"MISSED {line}\n")
-    return 1 if results.missed() and not options.no_targets else 0
+        return await asyncio.to_thread(_run, world, options)
 
 
-def main() -> int:
-    """Measure in a directory that is gone afterwards; 1 when a target was missed."""
-    options = _options()
+def _kept(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure in a directory that is gone afterwards, or take what was measured before."""
+    if options.kept is not None:
+        return json.loads(options.kept.read_text("utf-8"))
     # The account that runs Postgres has to reach it.
     home = Path(tempfile.mkdtemp(prefix="fluxbase-bench-"))
     home.chmod(0o755)
     try:
-        return asyncio.run(_run(options, home))
+        kept = asyncio.run(_measured(options, home))
     finally:
         shutil.rmtree(home, ignore_errors=True)
+    options.json.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+    return kept
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure, print and judge; 1 when a target was missed or an earlier run was better."""
+    options = _options(words)
+    before = json.loads(options.against.read_text("utf-8")) if options.against else None
+    kept = _kept(options)
+    results = from_json(kept)
+    sys.stdout.write((markdown if options.markdown else aligned)(results) + "\n\n")
+    if options.write is not None:
+        page.write(kept, options.write)
+    for verdict in judged(results):
+        if verdict.held is not False:
+            sys.stdout.write(f"{'met' if verdict.held else 'NOT JUDGED'}: {verdict.text}\n")
+    failed = missed(results)
+    if before is not None:
+        failed += regressed(results, from_json(before))
+    for line in failed:
+        sys.stdout.write(f"MISSED: {line}\n")
+    return 1 if failed and not options.no_targets else 0
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.bench.processes import PYTHON, cpu_of_children, cpu_seconds, resident_mib
+from tests.bench.processes import PYTHON, cpu_of_tree, resident_mib
+from tests.bench.sample import Sample
 from tests.programs import ROOT, environment, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from tests.bench.world import Address
 
 T = TypeVar("T")
 
@@ -27,47 +29,34 @@ _UNPACKED: Final = ROOT / ".tools" / "bench" / "root" / "usr"
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One round of one contestant; `cpu_us` and `db_us` are processor time for each call."""
-
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    errors: int
-    cpu_us: float
-    db_us: float
-    rss_mib: float
-
-
-@dataclass(frozen=True, slots=True)
 class Http:
-    """A server that wrk asks, with the file of its requests and the size of a right answer."""
+    """A server that wrk asks, with the file of its requests and the size of a right answer.
+
+    Where calls write, `written` counts the rows there are.
+    """
 
     pid: int
     port: int
     requests: Path
     answer_bytes: int
     postmaster: int
+    written: Callable[[], int] | None = None
 
     def measure(self, seconds: float) -> Sample:
         """Warm up, then measure."""
         self._run(1.0)
-        before, database = cpu_seconds(self.pid), cpu_of_children(self.postmaster)
+        rows = self.written() if self.written else 0
+        cpu, database = cpu_of_tree(self.pid), cpu_of_tree(self.postmaster)
         said = self._run(seconds)
-        cpu, database = (
-            cpu_seconds(self.pid) - before,
-            cpu_of_children(self.postmaster) - database,
-        )
-        # A refusal can come as a 200 too; then the answers have another length.
-        size = said["bytes"] / max(1, said["requests"])
-        wrong = abs(size / self.answer_bytes - 1) > 0.1
-        errors = int(said["requests"]) if wrong else int(said["errors"])
+        cpu, database = cpu_of_tree(self.pid) - cpu, cpu_of_tree(self.postmaster) - database
+        added = self.written() - rows if self.written else None
+        errors = wrong_answers(said, self.answer_bytes, added)
         return _sample(said, errors, cpu, database, resident_mib(self.pid))
 
     def _run(self, seconds: float) -> dict[str, Any]:
         wrk, env = _wrk()
         command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
-        command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{self.port}/mcp", str(self.requests)]
+        command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{self.port}/", str(self.requests)]
         return _last_line(command, env, seconds)
 
 
@@ -81,7 +70,7 @@ class Loop:
 
     def measure(self, seconds: float) -> Sample:
         """Measure; the process warms up by itself."""
-        command = [PYTHON, "-m", "tests.bench.loop", str(self.world), self.mode, str(seconds)]
+        command = [PYTHON, "-m", "tests.bench.peers.loop", str(self.world), self.mode, str(seconds)]
         said, _, database = _counted(
             lambda: _last_line(command, dict(os.environ), seconds), self.postmaster
         )
@@ -95,23 +84,24 @@ class Loop:
 class Pgbench:
     """Postgres' own load generator with prepared statements."""
 
-    url: str
+    address: Address
     script: str
     role: str | None
     home: Path
     postmaster: int
 
     def measure(self, seconds: float) -> Sample:
-        """Measure and read the latencies from pgbench's log."""
+        """Warm up, then measure and read the latencies from pgbench's log."""
         script = self.home / "pgbench.sql"
         script.write_text(self.script, "utf-8")
         logs = self.home / "pgbench-logs"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir()
-        host, env = _libpq(self.url, self.role)
+        host, env = _libpq(self.address, self.role)
         command = [program("pgbench"), "-n", "-M", "prepared", f"-c{CONNECTIONS}", "-j1"]
-        command += [f"-T{max(1, round(seconds))}", "-f", str(script), "-l"]
-        command += [f"--log-prefix={logs}/log", *host]
+        command += ["-f", str(script)]
+        _run([*command, "-T1", *host], env, 1.0)
+        command += [f"-T{max(1, round(seconds))}", "-l", f"--log-prefix={logs}/log", *host]
         done, cpu, database = _counted(lambda: _run(command, env, seconds), self.postmaster)
         lines = [line for log in logs.iterdir() for line in log.read_text("utf-8").splitlines()]
         taken = sorted(int(line.split()[2]) / 1000 for line in lines)
@@ -126,7 +116,39 @@ class Pgbench:
         return _sample(said, int(failed.split(":")[1].split()[0]), cpu, database, 0.0)
 
 
-Contestant = Http | Loop | Pgbench
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """A server on the standard streams of a process of our own, which counts for itself."""
+
+    command: Sequence[str]
+    call: str
+    user_id: str
+    postmaster: int
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure; the process warms up by itself and looks at the first answer."""
+        wanted = json.dumps({"call": self.call, "user_id": self.user_id})
+        command = [PYTHON, "-m", "tests.bench.peers.stdio", wanted, str(self.postmaster)]
+        said = _last_line([*command, str(seconds), *self.command], dict(os.environ), seconds)
+        return _sample(said, said["errors"], said["cpu"], said["database"], said["rss_mib"])
+
+
+Contestant = Http | Loop | Pgbench | Stdio
+
+
+def wrong_answers(said: dict[str, Any], answer_bytes: int, added: int | None) -> int:
+    """Return how many of wrk's calls did not do what they should.
+
+    Args:
+        said: what wrk counted.
+        answer_bytes: the length of a right answer, head and all.
+        added: the rows that the calls left behind, where each should leave one.
+    """
+    calls = int(said["requests"])
+    # A refusal can come as a 200 too; then the answers have another length.
+    if abs(said["bytes"] / max(1, calls) / answer_bytes - 1) > 0.1:
+        return max(1, calls)
+    return int(said["errors"]) + max(0, calls - (calls if added is None else added))
 
 
 def _sample(said: dict[str, Any], errors: int, cpu: float, database: float, rss: float) -> Sample:
@@ -144,9 +166,9 @@ def _sample(said: dict[str, Any], errors: int, cpu: float, database: float, rss:
 
 def _counted(work: Callable[[], T], postmaster: int) -> tuple[T, float, float]:
     """Return the result, and the processor time of what it started and of Postgres."""
-    before, database = _cpu_waited_for(), cpu_of_children(postmaster)
+    before, database = _cpu_waited_for(), cpu_of_tree(postmaster)
     result = work()
-    return result, _cpu_waited_for() - before, cpu_of_children(postmaster) - database
+    return result, _cpu_waited_for() - before, cpu_of_tree(postmaster) - database
 
 
 def _cpu_waited_for() -> float:
@@ -184,12 +206,7 @@ def _wrk() -> tuple[str, dict[str, str]]:
     return str(unpacked), {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
 
 
-def _libpq(url: str, role: str | None) -> tuple[list[str], dict[str, str]]:
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    words = ["-h", query["host"][0], "-p", query["port"][0], "-U", unquote(parts.username or "")]
-    options = "-c default_transaction_read_only=on -c jit=off" + (
-        f" -c role={role}" if role else ""
-    )
-    env = {**environment(), "PGPASSWORD": unquote(parts.password or ""), "PGOPTIONS": options}
-    return [*words, parts.path.lstrip("/")], env
+def _libpq(at: Address, role: str | None) -> tuple[list[str], dict[str, str]]:
+    options = "-c jit=off" + (f" -c role={role}" if role else "")
+    env = {**environment(), "PGPASSWORD": at.password, "PGOPTIONS": options}
+    return ["-h", at.directory, "-p", at.port, "-U", at.user, at.database], env

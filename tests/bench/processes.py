@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Final
 from tests.programs import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 PYTHON: Final = sys.executable
 PEERS_PYTHON: Final = str(ROOT / ".venv-bench" / "bin" / "python")
+POSTGREST: Final = ROOT / ".tools" / "postgrest" / "postgrest"
+NODE: Final = ROOT / ".tools" / "node" / "bin" / "node"
+NPM: Final = ROOT / ".tools" / "bench" / "npm" / "node_modules"
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _START: Final = 60.0
+_READINGS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +86,66 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(5)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time a process has used so far, in user and system mode."""
-    # The name of the program, which may hold anything, stands in parentheses before the rest.
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as the kernel tells of it; times are in ticks, `reaped` of the children it had."""
+
+    parent: int
+    own: int
+    reaped: int
+    pages: int
 
 
-def cpu_of_children(pid: int) -> float:
-    """Return the processor time used by a process and its children, living or waited for."""
-    total = cpu_seconds(pid)
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    total += (int(fields[13]) + int(fields[14])) / _TICKS
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split():
-        try:
-            total += cpu_seconds(int(child))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-    return total
+def cpu_of_tree(pid: int) -> float:
+    """Return the processor time used by a process and all below it, living or ended."""
+    return sum(one.own + one.reaped for one in settled(lambda: _tree(pid)).values()) / _TICKS
+
+
+def settled(reading: Callable[[], dict[int, Process]]) -> dict[int, Process]:
+    """Return the first of the readings that agrees with the one before on who is there and was.
+
+    What ends while processes are read is in neither its own place nor its parent's, or in both.
+    """
+    before = reading()
+    for _ in range(_READINGS):
+        now = reading()
+        if {n: one.reaped for n, one in now.items()} == {n: p.reaped for n, p in before.items()}:
+            break
+        before = now
+    return before
 
 
 def resident_mib(pid: int) -> float:
-    """Return the memory a process holds, in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    """Return the memory that a process and all below it hold, in MiB."""
+    return sum(one.pages for one in _tree(pid).values()) * _PAGE / 2**20
+
+
+def _tree(pid: int) -> dict[int, Process]:
+    """Return a process and all below it, by looking at every process that there is.
+
+    The kernel's own lists of children miss some while others end.
+    """
+    every = {int(path.name): _read(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    children: dict[int, list[int]] = {}
+    for number, one in every.items():
+        if one is not None:
+            children.setdefault(one.parent, []).append(number)
+    found: dict[int, Process] = {}
+    waiting = [pid]
+    while waiting:
+        number = waiting.pop()
+        if (one := every.get(number)) is not None:
+            found[number] = one
+            waiting += children.get(number, [])
+    return found
+
+
+def _read(path: Path) -> Process | None:
+    try:
+        text = (path / "stat").read_text("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it ended meanwhile
+    # The name of the program, which may hold anything, stands in parentheses before the rest.
+    fields = text.rpartition(")")[2].split()
+    own, reaped = (int(fields[n]) + int(fields[n + 1]) for n in (11, 13))
+    return Process(int(fields[1]), own, reaped, int(fields[21]))

@@ -1,7 +1,8 @@
 """The same tool as one writes it with FastMCP and asyncpg; run by the peers' own Python.
 
-Run as `python tests/bench/fastmcp_server.py PORT WORLD`. It imports nothing of this repository. Its
-pool is asyncpg's own, as the documentation shows it, which resets a connection when it comes back.
+Run as `python tests/bench/peers/fastmcp_server.py PORT WORLD`. It imports nothing of this
+repository. Its pool is asyncpg's own, as the documentation shows it, which resets a connection when
+it comes back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ mcp: Any = FastMCP("bench")
 pools: list[Any] = []
 world: dict[str, Any] = json.loads(Path(sys.argv[2]).read_text("utf-8"))
 
-_COLUMNS = {"id", "user_id", "status", "title", "created_at"}
+_COLUMNS = {"id", "user_id", "status", "title", "created_at", "project_id"}
 
 
 async def query_table(table: str, filter: dict[str, str], limit: int) -> list[dict[str, Any]]:  # noqa: A002

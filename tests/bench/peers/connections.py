@@ -1,7 +1,4 @@
-"""A fixed set of connections for the bare contestants, without any reset: the least there can be.
-
-It stands alone, because a peer's virtual environment imports it too.
-"""
+"""A fixed set of connections for bare contestants, without any reset: the least there can be."""
 
 from __future__ import annotations
 
@@ -21,11 +18,11 @@ class Connections:
     def __init__(self) -> None:
         self._free: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
 
-    async def open(self, url: str, size: int, settings: dict[str, str] | None = None) -> None:
+    async def open(self, url: str, size: int, settings: dict[str, str]) -> None:
         """Open all of them."""
         for _ in range(size):
-            conn: Any = await asyncpg.connect(url, server_settings=settings or {})
-            await conn.execute("SET default_transaction_read_only = on; SET jit = off")
+            conn: Any = await asyncpg.connect(url, server_settings=settings)
+            await conn.execute("SET jit = off")
             self._free.put_nowait(conn)
 
     @asynccontextmanager
