@@ -8,21 +8,33 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from prometheus_client import Metric
 
 _KEYS: Final = re.compile(r"(fb[ks]_[a-z0-9]{8}_)[0-9A-Za-z]+(_[0-9A-Za-z]+)?")
 _TOKENS: Final = re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]+")
 _LOGINS: Final = re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+@")
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+_LEVELS: Final = {"ok": logging.DEBUG, "failed": logging.INFO}
 
 
 class Call(NamedTuple):
@@ -43,48 +55,38 @@ class Observer:
     """The counters of one server."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    calls: Counter = field(init=False)
-    seconds: Histogram = field(init=False)
+    calls: _Calls = field(init=False)
     refused: Counter = field(init=False)
     fallback: Counter = field(init=False)
     audit_lost: Counter = field(init=False)
     reloads: Counter = field(init=False)
     _log: logging.Logger = field(init=False)
-    # Looking labels up costs more than counting; tools and methods are few.
-    _children: dict[tuple[str, str], tuple[Counter, Histogram]] = field(init=False)
 
     def __post_init__(self) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"fluxbase_{name}", text, labels, registry=self.registry)
 
-        self.calls = counter("calls", "Requests by tool or method", "tool", "outcome")
-        self.seconds = Histogram(
-            "fluxbase_call_seconds",
-            "Time of requests",
-            ("tool",),
-            registry=self.registry,
-            buckets=_BUCKETS,
-        )
+        self.calls = _Calls()
+        self.registry.register(self.calls)
         self.refused = counter("refused", "Requests refused before a tool ran", "code")
         self.fallback = counter("limits_fallback", "Times the shared rate limits were unreachable")
         self.audit_lost = counter("audit_lost", "Read records dropped because the buffer was full")
         self.reloads = counter("config_reloads", "Configuration reloads", "outcome")
         self._log = logging.getLogger("fluxbase.calls")
-        self._children = {}
 
-    def call(self, call: Call) -> None:
-        """Count and log one finished request."""
+    def count(self, name: str, outcome: str, seconds: float) -> None:
+        """Count one finished request by its tool, or else its method."""
+        self.calls.count(name, outcome, seconds)
+
+    def tells(self, outcome: str) -> bool:
+        """Return whether such a request gets a line, before anybody makes one."""
+        return self._log.isEnabledFor(_LEVELS[outcome])
+
+    def tell(self, call: Call) -> None:
+        """Log one finished request."""
         name = call.tool or call.method
-        found = self._children.get((name, call.outcome))
-        if found is None:
-            found = self.calls.labels(name, call.outcome), self.seconds.labels(name)
-            self._children[name, call.outcome] = found
-        calls, seconds = found
-        calls.inc()
-        seconds.observe(call.seconds)
-        level = logging.DEBUG if call.outcome == "ok" else logging.INFO
-        if self._log.isEnabledFor(level):
-            self._log.log(level, "%s %s", name, call.outcome, extra={"fields": _fields(call)})
+        fields = {"fields": _fields(call)}
+        self._log.log(_LEVELS[call.outcome], "%s %s", name, call.outcome, extra=fields)
 
     def watch(self, gauges: Callable[[], Iterable[tuple[str, str, str, float]]]) -> None:
         """Add gauges that are asked for when metrics are read: (name, text, label, value)."""
@@ -93,6 +95,53 @@ class Observer:
     def text(self) -> bytes:
         """Return every metric in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The calls of one tool or method, and how many of them took how long."""
+
+    outcomes: dict[str, int] = field(default_factory=dict[str, int])
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
+    seconds: float = 0.0
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return for each bound how many calls took no longer."""
+        bounds = [*(str(float(bound)) for bound in _BUCKETS), "+Inf"]
+        return list(zip(bounds, accumulate(self.buckets), strict=True))
+
+
+class _Calls:
+    """Calls by outcome and by time; the library's own counters take a lock for every number.
+
+    They are counted in the loop's thread only, and read there.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.time()
+        self._tallies: dict[str, _Tally] = {}
+
+    def count(self, name: str, outcome: str, seconds: float) -> None:
+        tally = self._tallies.get(name)
+        if tally is None:
+            tally = self._tallies[name] = _Tally()
+        tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + 1
+        tally.buckets[bisect_left(_BUCKETS, seconds)] += 1
+        tally.seconds += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the two families as the library writes them."""
+        calls = CounterMetricFamily(
+            "fluxbase_calls", "Requests by tool or method", labels=["tool", "outcome"]
+        )
+        seconds = HistogramMetricFamily(
+            "fluxbase_call_seconds", "Time of requests", labels=["tool"]
+        )
+        for name, tally in self._tallies.items():
+            for outcome, number in tally.outcomes.items():
+                calls.add_metric([name, outcome], number, created=self._since)
+            seconds.add_metric([name], tally.cumulative(), tally.seconds)
+        return calls, seconds
 
 
 class _Gauges:

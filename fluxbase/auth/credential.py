@@ -14,7 +14,7 @@ _HEADERS: Final = frozenset({b"x-client-key", b"x-service-key", b"authorization"
 _MAX: Final = 16384
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credential:
     """A credential as it came in: under which header, and its text."""
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fluxbase.db.catalog import Fetch
     from fluxbase.db.database import Database
     from fluxbase.db.types import Record
+    from fluxbase.principal import Untrusted
 
 SERVICE_ROLE: Final = "service_role"
 CLIENT_ROLE: Final = "authenticated"
@@ -46,6 +47,7 @@ class NewKey:
     read_only: bool = False
     max_rows: int | None = None
     rate_limit: int | None = None
+    untrusted_data: Untrusted | None = None
     allowed_tools: tuple[str, ...] = ()
     allowed_resources: tuple[str, ...] = ()
     allowed_schemas: tuple[str, ...] = ()
@@ -211,6 +213,7 @@ def _checked(kind: KeyKind, new: NewKey, *, made: bool = True) -> NewKey:
         new,
         scopes=scopes,
         user_id=_uuid(new.user_id),
+        untrusted_data=_untrusted(kind, new.untrusted_data),
         allowed_cidrs=tuple(_cidr(text) for text in new.allowed_cidrs),
     )
 
@@ -220,6 +223,14 @@ def _uuid(text: str | None) -> str | None:
         return str(UUID(text)) if text else None
     except ValueError:
         raise InvalidArgument("user_id: a UUID is expected") from None
+
+
+def _untrusted(kind: KeyKind, choice: Untrusted | None) -> Untrusted | None:
+    if choice not in (None, "wrap", "plain"):
+        raise InvalidArgument("untrusted_data: wrap or plain is expected")
+    if choice and kind == "service_key":
+        raise InvalidArgument("untrusted_data: a service key follows mcp.untrusted_data")
+    return choice
 
 
 def _cidr(text: str) -> str:

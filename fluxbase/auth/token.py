@@ -23,6 +23,7 @@ ID_LENGTH: Final = 8
 SECRET_LENGTH: Final = 32
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK_LENGTH: Final = 6
+_ID: Final = slice(4, 4 + ID_LENGTH)
 _PAIRS: Final = tuple(a + b for a in _BASE62 for b in _BASE62)
 
 _PREFIXES: Final[dict[KeyKind, str]] = {"client_key": "fbk", "service_key": "fbs"}
@@ -63,6 +64,11 @@ def parse(text: str) -> Token | None:
     if match is None or _check(text[: -_CHECK_LENGTH - 1]) != match[4]:
         return None
     return Token(_KINDS[match[1]], match[2], match[3])
+
+
+def id_in(text: str) -> str:
+    """Return what stands where a key has its id; of any other text it is nothing in particular."""
+    return text[_ID]
 
 
 def mac(pepper: bytes, token: Token) -> bytes:

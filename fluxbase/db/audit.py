@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from hmac import digest
+from hmac import HMAC, new
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 Outcome = Literal["ok", "denied", "failed"]
 _MOST_NAMES: Final = 100
+_LONGEST_NAME: Final = 64
+# What of JSON has no parts; everything else without parts is a number.
+_SCALARS: Final[dict[type, str]] = {
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 class Entry(NamedTuple):
@@ -67,34 +76,35 @@ def entry(
         request_id: the id that the log carries too.
         remote: the caller's address.
     """
-    shape = mac = None
-    if arguments is not None:
-        plain = dumps(arguments)
-        shape, mac = orjson.dumps(shape_of(arguments)).decode(), digest(key, plain, "sha256").hex()
-    return Entry(
-        action=action,
-        request_id=request_id,
-        kind=who.kind if who else None,
-        principal=who.id if who else None,
-        target=target,
-        arguments=shape,
-        arguments_mac=mac,
-        remote=_address(remote),
-    )
+    shape, mac = (None, None) if arguments is None else told(key, arguments)
+    kind, principal = (who.kind, who.id) if who else (None, None)
+    return Entry(action, request_id, kind, principal, target, shape, mac, address(remote))
+
+
+def told(key: bytes, arguments: object) -> tuple[str, str]:
+    """Return all that is kept of arguments: their shape as JSON, and their HMAC."""
+    return orjson.dumps(shape_of(arguments)).decode(), _mac(key, dumps(arguments))
+
+
+def _mac(key: bytes, text: bytes) -> str:
+    mac = _keyed(key).copy()
+    mac.update(text)
+    return mac.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _keyed(key: bytes) -> HMAC:
+    # Half of what an HMAC of a short text costs is the key, which is always the same.
+    return new(key, digestmod="sha256")
 
 
 @lru_cache(maxsize=4096)
-def _address(remote: str | None) -> str | None:
+def address(remote: str | None) -> str | None:
     """Return an address that Postgres takes, or nothing: a proxy may send any text."""
     try:
         return str(ip_address((remote or "").partition("%")[0]))
     except ValueError:
         return None
-
-
-def _plain(name: str) -> str:
-    # jsonb cannot hold a NUL, and a record must not fail by what it tells of.
-    return name[:64].replace("\x00", "\ufffd")
 
 
 def shape_of(value: object) -> Any:
@@ -111,11 +121,7 @@ def _shape(value: object, depth: int, left: list[int]) -> Any:
         return _object(cast("dict[str, object]", value), depth, left) if depth else "object"
     if isinstance(value, list | tuple):
         return f"array[{len(cast('list[object]', value))}]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    return "string" if isinstance(value, str) else "number"
+    return _SCALARS.get(type(value), "number")
 
 
 def _object(items: dict[str, object], depth: int, left: list[int]) -> dict[str, Any]:
@@ -125,5 +131,8 @@ def _object(items: dict[str, object], depth: int, left: list[int]) -> dict[str, 
             told["…"] = "…"
             break
         left[0] -= 1
-        told[_plain(name)] = _shape(inner, depth - 1, left)
+        if len(name) > _LONGEST_NAME or "\x00" in name:
+            # jsonb cannot hold a NUL, and a record must not fail by what it tells of.
+            name = name[:_LONGEST_NAME].replace("\x00", "\ufffd")  # noqa: PLW2901
+        told[name] = _SCALARS.get(type(inner)) or _shape(inner, depth - 1, left)
     return told

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -42,10 +43,10 @@ class Identity:
     claims: str
     settings: tuple[tuple[str, str], ...] = ()
 
-    @classmethod
-    def of(cls, who: Principal) -> Identity:
-        """Return the identity of a caller."""
-        return cls(who.role, who.claims, who.settings)
+    @staticmethod
+    def of(who: Principal) -> Identity:
+        """Return the identity of a caller; for equal ones lately the very same object."""
+        return _identity(who.role, who.claims, who.settings)
 
     def switch(self) -> Sql:
         """Return SQL that resets the session entirely and then becomes this identity."""
@@ -64,6 +65,11 @@ class Identity:
         ]
         become = concat(sql("set_config('role', "), dollar_quoted(self.role, tag), sql(", false)"))
         return concat(RESET, sql("SELECT "), *sets, become)
+
+
+@lru_cache(maxsize=4096)
+def _identity(role: str, claims: str, settings: tuple[tuple[str, str], ...]) -> Identity:
+    return Identity(role, claims, settings)
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +125,20 @@ class Pool:
         """Callers that wait for a connection."""
         return len(self._waiters)
 
+    def take(self, identity: Identity | None) -> Held | None:
+        """Return an idle connection that is set to `identity` already, if there is one."""
+        same = self._by_identity.get(identity)
+        while same and not self._silent:
+            held = same.pop()
+            del self._idle[held]
+            if not same:
+                del self._by_identity[identity]
+            if self._good(held):
+                self._used.add(held)
+                return held
+            self.discard(held)
+        return None
+
     async def acquire(self, identity: Identity) -> Held:
         """Return a connection set to `identity`.
 
@@ -126,7 +146,7 @@ class Pool:
             Forbidden: Postgres no longer lets the login become the role.
             Unavailable: no connection came free in time, or Postgres cannot be reached.
         """
-        held = self._take(identity) or await self._take_any()
+        held = self.take(identity) or await self._take_any()
         if held.identity != identity:
             try:
                 await held.raw.execute(identity.switch())
@@ -144,7 +164,7 @@ class Pool:
         Raises:
             Unavailable: no connection came free in time, or Postgres cannot be reached.
         """
-        held = self._take(None) or await self._take_any()
+        held = self.take(None) or await self._take_any()
         held.identity = None
         return held
 
@@ -186,17 +206,6 @@ class Pool:
 
     def _good(self, held: Held) -> bool:
         return not held.raw.is_closed() and time.monotonic() - held.born <= self._max_age
-
-    def _take(self, identity: Identity | None) -> Held | None:
-        same = self._by_identity.get(identity)
-        while same and not self._silent:
-            held = same[-1]
-            self._forget(held)
-            if self._good(held):
-                self._used.add(held)
-                return held
-            self.discard(held)
-        return None
 
     def _forget(self, held: Held) -> None:
         del self._idle[held]
@@ -258,7 +267,11 @@ class Pool:
             self._open -= 1
             return
         self._idle[held] = None
-        self._by_identity.setdefault(held.identity, []).append(held)
+        same = self._by_identity.get(held.identity)
+        if same is None:
+            self._by_identity[held.identity] = [held]
+        else:
+            same.append(held)
 
     def _end(self, held: Held) -> None:
         if not held.raw.is_closed():

@@ -29,7 +29,8 @@ class Health:
     """The answers of `/livez`, `/readyz`, `/metrics` and the endpoint's own `/health`.
 
     `checks` returns what readiness depends on, each with `ok` and, for people with a service key
-    or on the machine itself, details.
+    or on the machine itself, details. `text` returns the metrics where they are more than this
+    process counts.
     """
 
     checks: Callable[[], Awaitable[Mapping[str, Mapping[str, Any]]]]
@@ -37,6 +38,7 @@ class Health:
     gate: Gate
     allow_from: tuple[IPv4Network | IPv6Network, ...]
     draining: bool = field(default=False)
+    text: Callable[[], Awaitable[bytes]] | None = None
 
     async def live(self, _request: Request) -> Response:
         """Say that the process answers; nothing else is asked."""
@@ -74,7 +76,8 @@ class Health:
             await self._trusted(request)
         except FluxbaseError as error:
             return _refused(error)
-        return Response(self.observer.text(), media_type=_METRICS_TYPE)
+        text = await self.text() if self.text else self.observer.text()
+        return Response(text, media_type=_METRICS_TYPE)
 
     async def _trusted(self, request: Request) -> None:
         """Let through the addresses of `metrics.allow_from` and service keys.

@@ -8,7 +8,7 @@ which the Origin header gives away. Programs send no Origin and pass.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -26,8 +26,8 @@ _NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]|\*
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(rb"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{0,5})?")
 
-_NO_STORE = (b"cache-control", b"no-store")
-_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+# What every answer says: it is not to be stored and not to be sniffed.
+PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 class HostGuard:
@@ -94,8 +94,7 @@ class _Answer:
         self._headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(self._body)).encode()),
-            _NO_STORE,
-            _NO_SNIFF,
+            *PRIVATE,
         ]
 
     async def __call__(self, send: Send) -> None:
@@ -107,7 +106,7 @@ class _Answer:
 def _completed(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     completed = list(headers)
     names = {name.lower() for name, _ in completed}
-    completed.extend(header for header in (_NO_STORE, _NO_SNIFF) if header[0] not in names)
+    completed.extend(header for header in PRIVATE if header[0] not in names)
     return completed
 
 

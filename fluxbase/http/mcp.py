@@ -9,28 +9,32 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from fluxbase.errors import (
     FluxbaseError,
     InternalError,
     InvalidMessage,
-    TooLarge,
     UnknownResource,
 )
 from fluxbase.http.disconnect import ClientGone, run_until_disconnect
+from fluxbase.http.exchange import read_body, too_large
 from fluxbase.http.gate import quota_headers, refusal_headers
+from fluxbase.http.hosts import PRIVATE
 from fluxbase.mcp import wire
 from fluxbase.mcp.dispatch import Reply
 from fluxbase.strict_json import loads
 from fluxbase.toolkit.toolbox import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from starlette.types import Receive, Scope, Send
 
-    from fluxbase.http.gate import Gate
+    from fluxbase.http.exchange import Exchange
+    from fluxbase.http.gate import Admitted, Gate
     from fluxbase.limits.rate import Quota
-    from fluxbase.mcp.dispatch import Charge, Dispatcher
+    from fluxbase.mcp.dispatch import Dispatcher
     from fluxbase.observe import Observer
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,56 @@ class UnknownSession(UnknownResource):
     title, status = "No such session; initialize again", 404
 
 
+class Answer(NamedTuple):
+    """What goes back for one request."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Incoming(Protocol):
+    """Where the body of a request comes from, and word of its client's leaving."""
+
+    async def read(self, most: int) -> bytes:
+        """Return the body, or raise `TooLarge` or `ClientGone`."""
+        ...
+
+    async def until_gone(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+        """Await the work, or raise `ClientGone` when the client leaves before its end."""
+        ...
+
+
+class _Received:
+    """The incoming side of any ASGI server."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+
+    async def read(self, most: int) -> bytes:
+        return await read_body(self._receive, most)
+
+    async def until_gone(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+        return await run_until_disconnect(work, self._receive)
+
+
+class _Tab:
+    """Counts the calls of one request's caller, and knows what was left after the last."""
+
+    __slots__ = ("_gate", "_who", "quota")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.quota: Quota | None = None
+
+    def open(self, admitted: Admitted) -> None:
+        self._who = admitted.who
+        self.quota = admitted.quota
+
+    async def __call__(self) -> None:
+        self.quota = await self._gate.charge(self._who)
+
+
 class McpEndpoint:
     """An ASGI application for one path."""
 
@@ -75,60 +129,71 @@ class McpEndpoint:
         self._max_size = max_size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Answer one HTTP request, whatever hands it out and takes the answer."""
+        answer = await self._answer(scope, _Received(receive))
+        if answer is not None:
+            size = (b"content-length", b"%d" % len(answer.body))
+            headers = [*answer.headers, size]
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer.body})
+
+    async def answer_on(self, exchange: Exchange, scope: Scope) -> None:
+        """Answer one HTTP request that is no HEAD on its connection, past what lies between."""
+        answer = await self._answer(scope, exchange)
+        if answer is not None:
+            await exchange.answer(answer.status, [*answer.headers, *PRIVATE], answer.body)
+
+    async def _answer(self, scope: Scope, incoming: Incoming) -> Answer | None:
+        """Return what to answer; `None` when there is nobody left to read it."""
         request_id = f"{_RUN}{next(_NUMBERS):08x}"
-        extra: Headers = [(b"x-request-id", request_id.encode())]
-        quotas: list[Quota] = []
+        headers: Headers = [(b"x-request-id", request_id.encode())]
+        tab = _Tab(self._gate)
         try:
-            reply = await self._answer(scope, receive, request_id, quotas)
+            reply = await self._reply(scope, incoming, request_id, tab)
         except ClientGone:
-            return
+            return None
         except FluxbaseError as error:
             reply = self._refusal(error, scope)
-            extra += refusal_headers(error)
+            headers += refusal_headers(error)
         except Exception:
             log.exception("request %s failed", request_id)
             reply = self._refusal(InternalError(hint=f"request {request_id}"), scope)
-        if quotas and not any(name == b"ratelimit" for name, _ in extra):
-            extra += quota_headers(quotas[-1])
+        if tab.quota is not None and not any(name == b"ratelimit" for name, _ in headers):
+            headers += quota_headers(tab.quota)
         if reply.status == 405:
-            extra.append((b"allow", b"POST"))
+            headers.append((b"allow", b"POST"))
         if reply.retry_after is not None:
-            extra.append((b"retry-after", str(reply.retry_after).encode()))
-        await _send(send, reply.status, reply.body, extra)
+            headers.append((b"retry-after", str(reply.retry_after).encode()))
+        if reply.body is None:
+            return Answer(reply.status, headers, b"")
+        headers.append(_TYPE)
+        return Answer(reply.status, headers, reply.body)
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, request_id: str, quotas: list[Quota]
-    ) -> Reply:
+    async def _reply(self, scope: Scope, incoming: Incoming, request_id: str, tab: _Tab) -> Reply:
         if scope["method"] != "POST":
             raise MethodNotAllowed
         client = scope.get("client")
         remote = client[0] if client else None
         admitted = await self._gate.admit(scope["headers"], remote, request_id)
-        quotas.append(admitted.quota)
-
-        async def charge() -> None:
-            quotas.append(await self._gate.charge(admitted.who))
-
+        tab.open(admitted)
         kept = _checked_headers(scope["headers"], self._max_size)
-        body = await _read(receive, self._max_size)
+        body = await incoming.read(self._max_size)
         request = Request(admitted.who, request_id, remote)
-        return await run_until_disconnect(self._dispatch(request, body, kept, charge), receive)
-
-    async def _dispatch(
-        self, request: Request, body: bytes, headers: dict[str, str], charge: Charge
-    ) -> Reply:
-        try:
-            decoded = loads(body)
-        except InvalidMessage as error:
-            raise wire.ProtocolError(wire.PARSE_ERROR, error.message) from None
-        return await self._dispatcher.handle(request, decoded, headers, charge)
+        work = self._dispatcher.handle(request, _decoded(body), kept, tab)
+        return await incoming.until_gone(work)
 
     def _refusal(self, error: FluxbaseError, scope: Scope) -> Reply:
         self._observer.refused.labels(error.code).inc()
         spoken = [v for name, v in scope["headers"] if name == _VERSION.encode()]
         modern = any(v.decode("latin-1").strip(" \t") in wire.MODERN for v in spoken)
         return Reply(wire.failure(error, modern=modern), error.status)
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return loads(body)
+    except InvalidMessage as error:
+        raise wire.ProtocolError(wire.PARSE_ERROR, error.message) from None
 
 
 def _checked_headers(headers: Headers, max_size: int) -> dict[str, str]:
@@ -141,7 +206,7 @@ def _checked_headers(headers: Headers, max_size: int) -> dict[str, str]:
         elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise UnsupportedMediaType("The body must be sent without a Content-Encoding")
         elif name == b"content-length" and int(value) > max_size:
-            raise TooLarge(f"a message may have at most {max_size} bytes")
+            raise too_large(max_size)
         elif name in _KEPT:
             _keep(kept, name.decode(), value)
     # The modern era has no sessions and wants their ids ignored.
@@ -157,29 +222,3 @@ def _keep(kept: dict[str, str], name: str, value: bytes) -> None:
     # twice is one with a comma (RFC 9110, 5.3), so that it equals nothing in the body.
     text = value.strip(b" \t").decode("latin-1")
     kept[name] = f"{kept[name]}, {text}" if name in kept else text
-
-
-async def _read(receive: Receive, max_size: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        event: Any = await receive()
-        if event["type"] == "http.disconnect":
-            raise ClientGone
-        chunk: bytes = event.get("body", b"")
-        size += len(chunk)
-        if size > max_size:
-            raise TooLarge(f"a message may have at most {max_size} bytes")
-        chunks.append(chunk)
-        if not event.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _send(send: Send, status: int, body: bytes | None, extra: Headers) -> None:
-    headers = list(extra)
-    if body is not None:
-        headers += [_TYPE, (b"content-length", str(len(body)).encode())]
-    else:
-        headers.append((b"content-length", b"0"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body or b""})

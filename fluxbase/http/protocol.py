@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
 from dataclasses import dataclass
-from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fluxbase.errors import InvalidMessage
+from fluxbase.http import refusals
+from fluxbase.http.census import Census, unmapped
+from fluxbase.http.exchange import Exchange
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,69 +40,9 @@ class ProtocolLimits:
     uncapped_peers: tuple[str, ...] = ()  # addresses or networks of proxies: many callers each
 
 
-def _refusal(status: int, message: str) -> bytes:
-    """Render an answer; done once each, so that a flood of refusals renders nothing."""
-    body = json.dumps({"error": InvalidMessage(message).as_dict()}).encode()
-    head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-_BAD_REQUEST = _refusal(400, "The request is not valid HTTP/1.1")
-_BAD_HOST = _refusal(400, "Exactly one Host header is required")
-_BAD_CODING = _refusal(400, "The only transfer coding taken is chunked")
-_BAD_UPGRADE = _refusal(400, "A request with a body cannot ask for an upgrade")
-_BAD_VERSION = _refusal(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
-_BIG_HEAD = _refusal(431, "The request headers are too many or too long")
-_SLOW_HEAD = _refusal(408, "The request headers took too long to arrive")
-_SLOW_BODY = _refusal(408, "The request body arrives too slowly")
-_CROWDED = _refusal(503, "Too many connections")
-
-
 # How far the message being read has come; DEAF is for a connection that is not read any more.
 _IDLE, _HEAD, _BODY, _DONE, _DEAF = range(5)
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
-
-
-class _Census:
-    """How many connections each peer has; one for all connections of a server."""
-
-    def __init__(self, limits: ProtocolLimits) -> None:
-        self._per_peer = limits.max_connections_per_ip
-        self._total = limits.max_connections
-        self._uncapped = [ipaddress.ip_network(peer) for peer in limits.uncapped_peers]
-        self._counts: dict[str, int] = {}
-
-    def enter(self, host: str, total: int) -> str | None:
-        """Return the key to leave with, or None when there are too many already."""
-        if total > self._total:
-            return None
-        peer = host
-        if self._uncapped or ":" in host:
-            address = ipaddress.ip_address(host)
-            if any(address in network for network in self._uncapped):
-                return ""
-            if address.version == 6:
-                peer = str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-        count = self._counts.get(peer, 0)
-        if count >= self._per_peer:
-            return None
-        self._counts[peer] = count + 1
-        return peer
-
-    def leave(self, peer: str) -> None:
-        """Forget one connection, and the peer with its last."""
-        count = self._counts.pop(peer, 0)
-        if count > 1:
-            self._counts[peer] = count - 1
-
-
-def _unmapped(host: str) -> str:
-    # ::ffff:192.0.2.1 is IPv4 seen through a socket of both families; fe80::1%eth0 has a zone.
-    host = host.partition("%")[0]
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -113,12 +54,16 @@ class GuardedProtocol(HttpToolsProtocol):
     """
 
     limits: ClassVar[ProtocolLimits]
-    census: ClassVar[_Census]
-    parser: Any  # uvicorn types these two without the None they hold at either end
+    census: ClassVar[Census]
+    app: Any
+    parser: Any  # uvicorn types these without the None they hold at either end
     cycle: Any
 
     _phase = _IDLE
     _peer: str | None = None
+    _running: Exchange | None = None
+    # The last target, its path in text and as it came, and its query.
+    _target: tuple[bytes, str, bytes, bytes] = (b"", "", b"", b"")
     _flaw: bytes | None = None
     _timer: asyncio.TimerHandle | None = None
     _timer_at = _deadline = _write_deadline = inf
@@ -130,22 +75,24 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if self.client is not None:
             # A socket that takes both families shows IPv4 peers in their IPv6 form.
-            self.client = (_unmapped(self.client[0]), self.client[1])
+            self.client = (unmapped(self.client[0]), self.client[1])
             peer = self.census.enter(self.client[0], len(self.connections))
             if peer is None:
                 self._phase = _DEAF
-                transport.write(_CROWDED)
+                transport.write(refusals.CROWDED)
                 transport.close()
                 return
             self._peer = peer
         self._set_deadline(self.loop.time() + self.limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count the peer out and drop the timer."""
+        """Count the peer out, drop the timer, and stop the work for nobody."""
         if self._peer is not None:
             self.census.leave(self._peer)
         if self._timer is not None:
             self._timer.cancel()
+        if self._running is not None and not self._running.response_complete:
+            self._running.cut_off()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -158,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._ignore_upgrade()
         except httptools.HttpParserError:
-            self._refuse(self._flaw or _BAD_REQUEST)
+            self._refuse(self._flaw or refusals.BAD_REQUEST)
         if self._phase != _DONE:
             self._watch_arrival(before, len(data))
 
@@ -174,8 +121,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._write_deadline = inf
 
     def on_message_begin(self) -> None:
-        """Reset what is counted per message."""
-        super().on_message_begin()
+        """Reset what is kept and counted per message; replaces uvicorn's, which makes a scope."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         if self._phase != _HEAD:  # else blank lines came first: their clock goes on
             self._timed = False
         self._phase = _HEAD
@@ -203,7 +152,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         elif self._chunked or value.lower() != b"chunked":
-            self._stop(_BAD_CODING)
+            self._stop(refusals.BAD_CODING)
         else:
             self._chunked = self._body_announced = True
 
@@ -214,42 +163,88 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_bytes + len(self.url) > limits.max_header_bytes
             or len(self.headers) > limits.max_headers
         ):
-            self._stop(_BIG_HEAD)
+            self._stop(refusals.BIG_HEAD)
         version = self.parser.get_http_version()
         if self._hosts != 1 and (self._hosts or version != "1.0"):
-            self._stop(_BAD_HOST)
+            self._stop(refusals.BAD_HOST)
         if version != "1.1":
             self._check_old(version)
         # httptools drops the body of such a request and would read its bytes as the next one.
         if self._body_announced and self.parser.should_upgrade():
-            self._stop(_BAD_UPGRADE)
-        super().on_headers_complete()
+            self._stop(refusals.BAD_UPGRADE)
+        self._begin(version)
         self._phase = _BODY
         self._timed = False
         self._body_bytes = self._unwanted = 0
 
     def _check_old(self, version: str) -> None:
         if version != "1.0":
-            self._stop(_BAD_VERSION)
+            self._stop(refusals.BAD_VERSION)
         if self._chunked:  # HTTP/1.0 has no chunks: someone on the way reads this otherwise
-            self._stop(_BAD_CODING)
+            self._stop(refusals.BAD_CODING)
+
+    def _begin(self, version: str) -> None:
+        """Make the exchange and run the application on it; replaces uvicorn's."""
+        before = self.cycle
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        cycle = self.cycle = Exchange.of(self, self._scope(version), keep_alive=keep_alive)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _scope(self, version: str) -> Any:
+        url = self.url
+        if url != self._target[0]:  # a connection mostly asks for one thing
+            parsed = httptools.parse_url(url)
+            path = unquote(parsed.path.decode("ascii"))
+            self._target = (url, path, parsed.path, parsed.query or b"")
+        _, path, raw_path, query = self._target
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "method": self.parser.get_method().decode("ascii"),
+            "path": self.root_path + path,
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Count the body, and how much of it comes after the answer to it."""
+        """Keep and count the body, and how much of it comes after the answer to it."""
         self._body_bytes += len(body)
-        if self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle.response_complete:
             self._unwanted += len(body)
             if self._unwanted > _MAX_UNWANTED_BODY:
-                self._stop(_BAD_REQUEST)
-        super().on_body(body)
+                self._stop(refusals.BAD_REQUEST)
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Stop the clock of the arrival, or start the one of keep-alive."""
-        super().on_message_complete()
         self._phase = _DONE
         self._deadline = inf
-        if self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle.response_complete:
             self._rest()
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request or wait for one; replaces uvicorn's timer for that."""
@@ -284,7 +279,7 @@ class GuardedProtocol(HttpToolsProtocol):
             # The packet a message begins in may hold others before it, so it is not counted.
             self._raw_bytes = self._raw_bytes + size if self._raw_bytes >= 0 else 0
             if self._raw_bytes > self.limits.max_header_bytes:
-                self._refuse(_BIG_HEAD)
+                self._refuse(refusals.BIG_HEAD)
         if not self._timed and self._phase in (_HEAD, _BODY):
             self._timed = True
             wait = (self.limits.header_timeout, self.limits.body_grace)[self._phase == _BODY]
@@ -329,7 +324,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._phase == _IDLE:
             self._hang_up()
         elif self.cycle is None or self.cycle.response_complete:
-            self._refuse(_SLOW_HEAD)
+            self._refuse(refusals.SLOW_HEAD)
         else:
             # An earlier request is being answered; a 408 now would be taken for its answer.
             self._deadline = now + self.limits.header_timeout
@@ -345,7 +340,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if blameless or arrived >= self.limits.min_body_rate * self.limits.body_grace:
             self._deadline = now + self.limits.body_grace
         else:
-            self._refuse(_SLOW_BODY)
+            self._refuse(refusals.SLOW_BODY)
 
     def _watch_departure(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
@@ -367,8 +362,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if busy and not mine:
             return  # an earlier request's answer is on its way; its end hangs up
         if busy:
-            cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.cut_off()
         if mine and (cycle.response_started or cycle.response_complete):
             self._hang_up()
         else:
@@ -396,5 +390,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def guarded(limits: ProtocolLimits) -> type[GuardedProtocol]:
     """Return the protocol class with these limits, for uvicorn's `Config(http=...)`."""
-    bound = {"limits": limits, "census": _Census(limits)}
+    census = Census(
+        most=limits.max_connections,
+        per_peer=limits.max_connections_per_ip,
+        uncapped=limits.uncapped_peers,
+    )
+    bound = {"limits": limits, "census": census}
     return type("GuardedProtocol", (GuardedProtocol,), bound)

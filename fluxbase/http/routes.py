@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fluxbase.errors import UnknownResource
+from fluxbase.http.exchange import Exchange
 
 _ALLOWED_HEADERS = [
     "Authorization",
@@ -66,7 +67,9 @@ def cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
 class ShortCut:
     """Hands the endpoint its requests directly: the framework's layers cost as much as a query.
 
-    The endpoint answers every method and catches every error by itself.
+    The endpoint answers every method and catches every error by itself. On a connection of our own
+    server it answers past everything in between: that is only the host guard, which has checked
+    the request by then, and whose headers the endpoint sends itself.
     """
 
     def __init__(self, base_path: str, endpoint: McpEndpoint, app: ASGIApp) -> None:
@@ -77,7 +80,11 @@ class ShortCut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on to the endpoint or to the other routes."""
         if scope["type"] == "http" and scope["path"] == self._base_path:
-            await self._endpoint(scope, receive, send)
+            exchange = getattr(receive, "__self__", None)
+            if isinstance(exchange, Exchange) and scope["method"] != "HEAD":
+                await self._endpoint.answer_on(exchange, scope)
+            else:
+                await self._endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

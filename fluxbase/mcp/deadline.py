@@ -1,16 +1,19 @@
 """A time limit for every call; it must not know what is limited.
 
-The same promise as `asyncio.timeout_at`, at half its cost: one timer, no state machine. It cannot
-be rescheduled and is used once.
+The same promise as `asyncio.timeout_at`, at a fraction of its cost: no state machine, and of calls
+that all have the same time only the oldest needs a timer. It cannot be rescheduled and is used
+once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+_EARLY: Final = 0.002  # uvloop counts in whole milliseconds and may be one early
 
 
 class Deadline:
@@ -19,20 +22,24 @@ class Deadline:
     A cancellation from outside stays one, even when it meets the deadline.
     """
 
-    __slots__ = ("_before", "_expired", "_task", "_timer", "_until")
+    __slots__ = ("_before", "_expired", "_queue", "_task", "_timer", "until")
 
-    def __init__(self, until: float) -> None:
-        self._until = until
+    def __init__(self, until: float, queue: Deadlines | None = None) -> None:
+        self.until = until
+        self._queue = queue
         self._expired = False
 
     def __enter__(self) -> None:
-        """Start the timer, by the clock of the running loop."""
+        """Start the time, by the clock of the running loop."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline needs to run in a task")
-        self._task = task
+        self._task: asyncio.Task[Any] = task
         self._before = task.cancelling()
-        self._timer = task.get_loop().call_at(self._until, self._expire)
+        if self._queue is None:
+            self._timer = task.get_loop().call_at(self.until, self.expire)
+        else:
+            self._queue.add(self)
 
     def __exit__(
         self,
@@ -40,18 +47,62 @@ class Deadline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the timer, and turn its own cancellation into `TimeoutError`.
+        """Stop the time, and turn its own cancellation into `TimeoutError`.
 
         Raises:
             TimeoutError: the deadline came first.
         """
-        self._timer.cancel()
+        if self._queue is None:
+            self._timer.cancel()
+        else:
+            self._queue.drop(self)
         if not self._expired:
             return
         ours = self._task.uncancel() <= self._before
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Cancel the work; called when the time is up."""
         self._expired = True
         self._task.cancel()
+
+
+class Deadlines:
+    """Deadlines of one length, which therefore end in the order they began in: one timer for all.
+
+    It belongs to one loop.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._open: dict[Deadline, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> Deadline:
+        """Return a deadline that is `seconds` away."""
+        return Deadline(asyncio.get_running_loop().time() + self.seconds, self)
+
+    def add(self, deadline: Deadline) -> None:
+        """Watch a deadline that ends no earlier than those before it."""
+        self._open[deadline] = None
+        if self._timer is None:
+            self._arm(deadline.until)
+
+    def drop(self, deadline: Deadline) -> None:
+        """Watch it no longer."""
+        self._open.pop(deadline, None)
+
+    def _arm(self, at: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time() + _EARLY
+        while self._open:
+            first = next(iter(self._open))
+            if first.until > now:
+                self._arm(first.until)
+                return
+            del self._open[first]
+            first.expire()
