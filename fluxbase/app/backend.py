@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fluxbase.app.capacity import embedded_settings
 from fluxbase.auth.keys import Keys
 from fluxbase.auth.pepper import Peppers
 from fluxbase.db.database import Database, session_settings
@@ -39,6 +40,16 @@ class Backend:
     postgres: EmbeddedPostgres | None
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A database that is up and migrated, for `open_database` in one process or several."""
+
+    logins: Logins
+    peppers: Peppers
+    announced: bool
+    postgres: EmbeddedPostgres | None
+
+
 def load_peppers(config: Config) -> Peppers:
     """Return the peppers of the configuration, or those kept in their file.
 
@@ -57,6 +68,21 @@ async def open_backend(
 ) -> AsyncGenerator[Backend]:
     """Start Postgres if it is ours, prepare the database, and close both at the end.
 
+    Takes and raises what `open_prepared` does.
+    """
+    async with (
+        open_prepared(config, migrate=migrate, notify=notify) as prepared,
+        open_database(config, prepared) as backend,
+    ):
+        yield backend
+
+
+@asynccontextmanager
+async def open_prepared(
+    config: Config, *, migrate: bool = True, notify: Callable[[str], None] = log.info
+) -> AsyncGenerator[Prepared]:
+    """Start Postgres if it is ours, prepare the database, and stop Postgres at the end.
+
     Args:
         config: the configuration.
         migrate: apply the program's pending migrations; else refuse when there are any.
@@ -69,7 +95,7 @@ async def open_backend(
     """
     peppers = await asyncio.to_thread(load_peppers, config)
     async with _cluster(config, peppers, notify) as (logins, superuser_url, postgres):
-        prepared = await prepare(
+        ready = await prepare(
             logins.admin,
             base_url=logins.client,
             derive=lambda login: _password(peppers, login),
@@ -77,14 +103,24 @@ async def open_backend(
             roles=tuple(config.auth.jwt.role_map.values()) if config.auth.jwt.enabled else (),
             login_settings=_pooled_settings(config),
         )
-        announced = await announce_catalog(superuser_url)
-        database = Database(config.database, prepared)
-        await database.open()
-        try:
-            keys = Keys(database, peppers)
-            yield Backend(config, database, peppers, keys, announced, postgres)
-        finally:
-            await database.close()
+        yield Prepared(ready, peppers, await announce_catalog(superuser_url), postgres)
+
+
+@asynccontextmanager
+async def open_database(config: Config, prepared: Prepared) -> AsyncGenerator[Backend]:
+    """Open a database that is prepared, and close it at the end.
+
+    Raises:
+        Unavailable: Postgres cannot be reached.
+    """
+    database = Database(config.database, prepared.logins)
+    await database.open()
+    try:
+        peppers = prepared.peppers
+        keys = Keys(database, peppers)
+        yield Backend(config, database, peppers, keys, prepared.announced, prepared.postgres)
+    finally:
+        await database.close()
 
 
 @asynccontextmanager
@@ -125,7 +161,7 @@ async def _cluster(
         embedded.data_dir,
         bin_dir=embedded.bin_dir,
         port=embedded.port,
-        settings=embedded.settings,
+        settings=embedded_settings(config),
         notify=notify,
     )
     endpoint = await postgres.start()

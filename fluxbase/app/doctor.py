@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from fluxbase.errors import ConfigError
+
 if TYPE_CHECKING:
     from fluxbase.db.database import Database
+
+log = logging.getLogger(__name__)
 
 _LINTS: Final = {
     "table_without_rls": (
@@ -82,6 +87,24 @@ async def lint(database: Database) -> list[Finding]:
         exceptions=list(config.rls_exceptions),
     )
     return [_finding(row["lint"], row["target"]) for row in rows]
+
+
+async def judged(database: Database, *, strict: bool) -> list[Finding]:
+    """Return and log what `lint` finds, once for each start of a server.
+
+    Raises:
+        ConfigError: something is unsafe, and `strict` is set.
+        FluxbaseError: the database does not answer.
+    """
+    findings = await lint(database)
+    for finding in findings:
+        log.warning("%s: %s", finding.target, finding.text)
+    unsafe = [finding for finding in findings if finding.unsafe]
+    if strict and unsafe:
+        raise ConfigError(
+            f"database.strict: {len(unsafe)} unsafe exposures", hint="run `fluxbase doctor`"
+        )
+    return findings
 
 
 def _finding(name: str, target: str) -> Finding:

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 
-from fluxbase import config as configuration
-from fluxbase.app.doctor import Finding, lint
+from fluxbase.app.doctor import Finding, judged
+from fluxbase.app.reload import read_again
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.jwt import Verifier, load_keys
 from fluxbase.db.audit_log import AuditLog
@@ -22,7 +23,8 @@ from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
 from fluxbase.http.mcp import McpEndpoint
 from fluxbase.http.routes import ShortCut, cross_origin, not_allowed, not_found, routes
-from fluxbase.limits.rate import RateLimiter
+from fluxbase.limits.rate import WINDOW, RateLimiter
+from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
 from fluxbase.schema import resources as schema_resources
@@ -42,15 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROOMS: Final = (tables_tools, schema_tools, schema_resources)
-# What a running server cannot change without losing connections or its address.
-FIXED: Final = (
-    "server",
-    "database",
-    "migrations",
-    "limits.storage",
-    "auth.peppers",
-    "auth.peppers_file",
-)
 _CHECKS_LIVE: Final = 1.0
 _RESTART: Final = 1.0  # seconds before failed background work is started again
 
@@ -68,16 +61,31 @@ def toolbox(config: Config) -> Toolbox:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """What a server has in common with the other workers, of which it is one."""
+
+    counts: int  # the file of the shared rate limits
+    findings: tuple[Finding, ...]
+    first: bool  # this one does what one of them must do
+    metrics: Callable[[], Awaitable[bytes]]
+    state: Callable[[], Mapping[str, Any]]
+
+
 class Server:
     """An ASGI application whose configuration can be replaced while it serves."""
+
+    _app: ASGIApp
 
     def __init__(
         self,
         backend: Backend,
         file: Path | None = None,
         flags: Mapping[str, object] | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self._backend = backend
+        self._siblings = siblings
         self._file = file
         self._flags = flags
         config = backend.config
@@ -88,6 +96,7 @@ class Server:
             per_minute=config.mcp.rate_limit_per_min,
             failed_per_minute=config.auth.failed_per_min,
             on_fallback=self.observer.fallback.inc,
+            local=self._shared_windows(),
         )
         self.audit = AuditLog(
             backend.database,
@@ -101,7 +110,7 @@ class Server:
             backend.peppers,
             live=config.auth.key_cache,
             jwt=config.auth.jwt,
-            verifier=_verifier(config),
+            verifier=token_verifier(config),
         )
         self.listener = Listener(
             lambda: backend.database.logins.admin,
@@ -111,8 +120,14 @@ class Server:
         self.config = config
         self._reload_error: str | None = None
         self._checked: tuple[float, Mapping[str, Mapping[str, Any]]] = (0.0, {})
-        self.health = Health(self._checks, self.observer, self._gate(), config.metrics.allow_from)
-        self._app = self._build(config)
+        self.health = Health(
+            self._checks,
+            self.observer,
+            self._gate(),
+            config.metrics.allow_from,
+            text=siblings.metrics if siblings else None,
+        )
+        self.prepare(config)()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve by the configuration that is current when the request arrives."""
@@ -128,7 +143,7 @@ class Server:
         await self._lint(strict=self.config.database.strict)
         background: list[Callable[[], Awaitable[None]]] = [
             self.listener.run,
-            self.audit.run,
+            self.audit.run if not self._siblings or self._siblings.first else self._keep_records,
             lambda: _every(30, self.authenticator.flush_uses),
             self._backend.database.follow_replicas,
         ]
@@ -137,7 +152,7 @@ class Server:
             log.warning("no event trigger: the catalog is compared every second instead")
         if self._backend.postgres is not None:
             background.append(self._backend.postgres.supervise)
-        tasks = [asyncio.ensure_future(_kept_going(work)) for work in background]
+        tasks = [asyncio.ensure_future(kept_going(work)) for work in background]
         try:
             yield self
         finally:
@@ -156,13 +171,7 @@ class Server:
         """Read the configuration again and take it over whole, or keep the old one."""
         self._checked = (0.0, {})
         try:
-            fresh = configuration.load(self._file, flags=self._flags).config
-            fixed = [key for key in FIXED if _at(fresh, key) != _at(self.config, key)]
-            if fixed:
-                raise ConfigError(f"{', '.join(fixed)}: cannot change without a restart")
-            if not _roles(fresh) <= _roles(self.config):
-                raise ConfigError("auth.jwt.role_map: a new role needs a restart")
-            self._app = self._build(fresh)
+            self.prepare(read_again(self._file, self._flags, self.config))()
         except FluxbaseError as error:
             self._reload_error = error.message
             self.observer.reloads.labels("failed").inc()
@@ -172,15 +181,20 @@ class Server:
         self.observer.reloads.labels("ok").inc()
         log.info("the configuration was reloaded")
 
-    def _build(self, config: Config) -> ASGIApp:
-        """Return the application of one configuration; raises before anything is changed."""
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """Build what a configuration asks for, and return what puts it into force.
+
+        Raises:
+            ConfigError: it cannot work; nothing was changed.
+        """
         box = toolbox(config)
-        verifier = _verifier(config)
+        verifier = token_verifier(config)
         dispatcher = Dispatcher(
             Runner(box, self._backend.database, self.audit),
             self.observer,
             deadline=config.server.request_timeout,
             page_size=config.mcp.page_size,
+            untrusted_data=config.mcp.untrusted_data,
         )
         endpoint = McpEndpoint(
             self._gate(), dispatcher, self.observer, max_size=config.mcp.max_message_size
@@ -202,13 +216,18 @@ class Server:
             allowed_hosts=config.server.allowed_hosts,
             allowed_origins=config.server.allowed_origins,
         )
-        self.limiter.configure(config.mcp.rate_limit_per_min, config.auth.failed_per_min)
-        self.authenticator.configure(config.auth.key_cache, config.auth.jwt, verifier)
-        self.audit.reads = config.audit.reads
-        self.audit.retention = config.audit.retention
-        self.health.allow_from = config.metrics.allow_from
-        self.config = config
-        return app
+
+        def take() -> None:
+            self.limiter.configure(config.mcp.rate_limit_per_min, config.auth.failed_per_min)
+            self.authenticator.configure(config.auth.key_cache, config.auth.jwt, verifier)
+            self.audit.reads = config.audit.reads
+            self.audit.retention = config.audit.retention
+            self.health.allow_from = config.metrics.allow_from
+            self.config = config
+            self._app = app
+            self._checked = (0.0, {})
+
+        return take
 
     def _gate(self) -> Gate:
         return Gate(self.authenticator, self.limiter, self.audit)
@@ -225,16 +244,23 @@ class Server:
         if not (self._backend.announced and self.listener.connected):
             await self._backend.database.catalog.compare()
 
+    async def _keep_records(self) -> None:
+        """Write the records of this worker; another one deletes the old ones of all."""
+        try:
+            await _every(1, self.audit.flush)
+        finally:
+            await self.audit.flush()
+
+    def _shared_windows(self) -> SharedWindows | None:
+        if self._siblings is None:
+            return None
+        return SharedWindows(self._siblings.counts, WINDOW, on_unlocked=self.observer.fallback.inc)
+
     async def _lint(self, *, strict: bool) -> None:
-        self.findings = await lint(self._backend.database)
-        for finding in self.findings:
-            log.warning("%s: %s", finding.target, finding.text)
-        unsafe = [finding for finding in self.findings if finding.unsafe]
-        if strict and unsafe:
-            raise ConfigError(
-                f"database.strict: {len(unsafe)} unsafe exposures",
-                hint="run `fluxbase doctor`",
-            )
+        if self._siblings is not None:
+            self.findings = list(self._siblings.findings)
+            return
+        self.findings = await judged(self._backend.database, strict=strict)
 
     async def _checks(self) -> Mapping[str, Mapping[str, Any]]:
         """Return what readiness depends on; asked of Postgres at most once a second."""
@@ -248,6 +274,10 @@ class Server:
             "config": {"ok": True, "reload_error": self._reload_error},
             "exposure": {"ok": True, "findings": [f.as_dict() for f in self.findings]},
         }
+        if self._siblings is not None:
+            state = dict(self._siblings.state())
+            checks["config"] = {"ok": True, "reload_error": state.pop("reload_error", None)}
+            checks["workers"] = {"ok": True, **state}
         self._checked = (time.monotonic(), checks)
         return checks
 
@@ -265,7 +295,12 @@ class Server:
             yield "pool_waiting", "Callers waiting for a connection", state.name, state.waiting
 
 
-def _verifier(config: Config) -> Verifier | None:
+def token_verifier(config: Config) -> Verifier | None:
+    """Return what verifies users' tokens, or `None` where none are taken.
+
+    Raises:
+        ConfigError: the keys cannot be used.
+    """
     jwt = config.auth.jwt
     if not jwt.enabled:
         return None
@@ -292,19 +327,7 @@ def _text(file: Path, key: str) -> str:
         raise ConfigError(f"{key}: {file} cannot be read") from None
 
 
-def _roles(config: Config) -> set[str]:
-    jwt = config.auth.jwt
-    return set(jwt.role_map.values()) if jwt.enabled else set()
-
-
-def _at(config: Config, key: str) -> object:
-    value: object = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
-async def _kept_going(work: Callable[[], Awaitable[None]]) -> None:
+async def kept_going(work: Callable[[], Awaitable[None]]) -> None:
     """Run what runs in the background, again after a fault that nobody expected."""
     while True:
         try:

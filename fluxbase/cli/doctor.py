@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from fluxbase.app.backend import open_backend
+from fluxbase.app.capacity import capacity
 from fluxbase.app.doctor import Finding, lint
 from fluxbase.app.server import toolbox
 from fluxbase.cli.allowlists import check_config, every_tool
@@ -67,7 +68,8 @@ async def _examine(config: Config) -> list[Line]:
     migrate = config.database.url is None and config.migrations.at_start
     try:
         async with turn(config), open_backend(config, migrate=migrate) as backend:
-            return [*await _facts(backend), *_findings(await lint(backend.database))]
+            facts = [*await _facts(backend), *await _connections(backend)]
+            return [*facts, *_findings(await lint(backend.database))]
     except FluxbaseError as error:
         return [Line("database", FAILED, error.message, error.hint)]
 
@@ -99,6 +101,15 @@ async def _facts(backend: Backend) -> Iterable[Line]:
             "run sql/event_trigger.sql once as a superuser",
         ),
     ]
+
+
+async def _connections(backend: Backend) -> Iterable[Line]:
+    found = await capacity(backend.config, backend.database)
+    if found is None:
+        return []
+    if found.fits:
+        return [Line("connections", OK, found.text)]
+    return [Line("connections", NOTE, found.text, found.fix)]
 
 
 def _findings(findings: list[Finding]) -> Iterable[Line]:

@@ -113,6 +113,11 @@ def _of_clients() -> tuple[Decorator, ...]:
     return (
         click.option("--user-id", help="UUID that auth.uid() returns for the key."),
         click.option("--role", help="Postgres role whose rights it has.  [default: authenticated]"),
+        click.option(
+            "--untrusted-data",
+            type=click.Choice(["wrap", "plain", "none"]),
+            help="How answers show rows: between tags, or bare; none: the server's.",
+        ),
     )
 
 
@@ -232,6 +237,7 @@ _FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "scopes": ("scopes", parse_scopes),
     "expires": ("expires_at", expiry),
     "rate_limit": ("rate_limit", _or_none),
+    "untrusted_data": ("untrusted_data", _or_none),
     "user_id": ("user_id", _or_none),
     "role": ("role", _or_none),
     "claims": ("claims", claims),

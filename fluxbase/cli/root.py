@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "servicekeys": "keys",
     "migrate": "migrate",
     "doctor": "doctor",
+    "bench": "bench",
     "config": "config",
     "version": "version",
     "completion": "completion",

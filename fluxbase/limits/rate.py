@@ -1,7 +1,8 @@
 """Counts calls by verified key and refusals by address; it must not know what is called.
 
-In Redis the library `limits` counts, for all servers together; in memory we do. A key is counted
-only after it was verified, so made-up keys can neither escape the limit nor use up another key's.
+In Redis the library `limits` counts, for all servers together; in memory we do, for all workers of
+one server. A key is counted only after it was verified, so made-up keys can neither escape the
+limit nor use up another key's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fluxbase.limits.windows import Hit, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fluxbase.limits.shared import SharedWindows
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +49,10 @@ class RateLimiter:
         per_minute: int,
         failed_per_minute: int,
         on_fallback: Callable[[], None],
+        local: SharedWindows | None = None,
     ) -> None:
-        self._local = Windows(WINDOW)
+        """Count in `storage`; `local` is where processes of one server count without Redis."""
+        self._local = local or Windows(WINDOW)
         self._redis = _redis(storage) if _is_redis(storage) else None
         self._shared = MovingWindowRateLimiter(self._redis) if self._redis else None
         self._items: dict[int, RateLimitItemPerMinute] = {}
@@ -109,7 +114,7 @@ class RateLimiter:
             try:
                 return await _count(self._shared, item, key)
             except Exception as error:  # noqa: BLE001 - whatever Redis' client raises, calls go on
-                # Each process then counts for itself, so a limit is never lifted altogether.
+                # Each server then counts for itself, so a limit is never lifted altogether.
                 self._shared_down_until = time.monotonic() + 1.0
                 self._on_fallback()
                 log.warning("shared rate limits are unreachable: %s", type(error).__name__)
