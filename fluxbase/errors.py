@@ -87,6 +87,12 @@ class UnknownColumn(FluxbaseError):
     code, title, status = "FLX202", "No such column", 404
 
 
+class UnknownRelationship(FluxbaseError):
+    """The tables are not related for this caller, or in several ways of which none is named."""
+
+    code, title, status = "FLX203", "No such relationship", 404
+
+
 class Unauthenticated(FluxbaseError):
     """No credential was sent, or one that is malformed, unknown, wrong, expired or revoked."""
 
@@ -161,6 +167,12 @@ class TooManyAffected(FluxbaseError):
     """The write matched more rows than `max_affected`; nothing was changed."""
 
     code, title, status = "FLX505", "Too many rows would be affected", 409
+
+
+class Conflict(FluxbaseError):
+    """Rows are not as the call expects them, or its idempotency key was used otherwise."""
+
+    code, title, status = "FLX506", "The call conflicts with what is there", 409
 
 
 class ConstraintViolation(FluxbaseError):

@@ -23,6 +23,7 @@ SCOPES: Final[dict[str, str]] = {
 ALL_SCOPES: Final = "*"
 
 Kind = Literal["client_key", "service_key", "user"]
+Untrusted = Literal["wrap", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Principal:
 
     `role` is the Postgres role its SQL runs as, `claims` the JSON text of `request.jwt.claims`,
     `settings` the Postgres settings that its role carries (milliseconds and the like, as text).
-    Empty `allowed_*` mean no further restriction; entries are globs.
+    Empty `allowed_*` mean no further restriction; entries are globs. `untrusted_data` of `None`
+    follows the configuration.
     """
 
     kind: Kind
@@ -45,6 +47,7 @@ class Principal:
     read_only: bool = False
     max_rows: int | None = None
     rate_limit: int | None = None
+    untrusted_data: Untrusted | None = None
     allowed_tools: tuple[str, ...] = ()
     allowed_resources: tuple[str, ...] = ()
     allowed_schemas: tuple[str, ...] = ()

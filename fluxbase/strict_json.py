@@ -72,6 +72,16 @@ def _read_carefully(body: bytes) -> JSON:
     return cast("JSON", value)
 
 
+def in_order(value: Any) -> Any:
+    """Return a JSON value with the names of every object in it in one order."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value)
+        return {name: in_order(items[name]) for name in sorted(items)}
+    if isinstance(value, list | tuple):
+        return [in_order(item) for item in cast("list[Any]", value)]
+    return value
+
+
 def dumps(value: object) -> bytes:
     """Return `value` as UTF-8 JSON; `Decimal` and integers of any size keep every digit.
 
@@ -148,27 +158,19 @@ def _constant(_: str) -> JSON:
 
 def _float(text: str) -> float | Decimal:
     value = float(text)
-    # Up to 15 digits survive the way to a float and back (DBL_DIG), away from the range's ends.
-    if len(text) <= 16 and 1e-290 < abs(value) < 1e290:
+    if repr(value) == text:  # the writer gives these very digits back
         return value
-    return _long_float(text, value)
-
-
-def _long_float(text: str, value: float) -> float | Decimal:
     if value in (float("inf"), float("-inf")):
         raise InvalidMessage("a number is beyond the range of a double")
     if len(text) > MAX_DIGITS:
         raise InvalidMessage(f"a number has more than {MAX_DIGITS} digits")
     if value == 0:
         # Never hand out Decimal("1e-999999999"): printing it in full would take a gigabyte.
-        if text.lower().partition("e")[0].strip("-0."):
+        digits, exponent, _ = text.lower().partition("e")
+        if digits.strip("-0."):
             raise InvalidMessage("a number is too small for a double")
-        return value
-    shortest = repr(value)
-    if shortest == text:
-        return value
-    exact = Decimal(text)
-    return value if exact == Decimal(shortest) else exact
+        return value if exponent else Decimal(text)
+    return Decimal(text)
 
 
 def _counted_integer(text: str) -> int:

@@ -18,6 +18,7 @@ Network = IPv4Network | IPv6Network
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[Duration, Field(gt=0)]
 
+MOST_WORKERS = 64
 INTERNAL_SCHEMAS = ("auth", "storage", "functions", "jobs", "rpc", "vectors", "platform")
 
 
@@ -69,6 +70,12 @@ class Mcp(Section):
     page_size: Positive = Field(
         default=200, description="Entries in one page of tools/list and resources/list."
     )
+    untrusted_data: Literal["wrap", "plain"] = Field(
+        default="plain",
+        description="How the text of an answer shows rows. `wrap` puts them between tags that no "
+        "row can forge and tells the model that they are data; `plain` is the bare JSON. "
+        "`structuredContent` is the same in both. A key's own `--untrusted-data` wins.",
+    )
 
     @field_validator("base_path")
     @classmethod
@@ -90,6 +97,11 @@ class Server(Section):
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="Port to listen on."
+    )
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = Field(
+        default=1,
+        description="Processes that serve, best as many as there are processors to spare. Limits "
+        "hold for all together; each has pools of its own (`database.client_pool_size`).",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=("localhost", "127.0.0.1", "[::1]"),
@@ -116,7 +128,8 @@ class Server(Section):
     )
     max_headers: Positive = Field(default=100, description="Number of headers allowed.")
     max_connections_per_ip: Positive = Field(
-        default=256, description="Open connections per client address; more get 503."
+        default=256,
+        description="Open connections per client address and worker; more get 503.",
     )
 
 
@@ -198,6 +211,19 @@ class Database(Section):
     max_rows: Positive = Field(default=1000, description="Most rows one answer carries.")
     max_bytes: Annotated[int, Field(ge=1024)] = Field(
         default=4194304, description="Most bytes of rows one answer carries."
+    )
+    undo_max_bytes: Annotated[int, Field(ge=0, le=67108864)] = Field(
+        default=1048576,
+        description="Most bytes of rows that one write keeps in `platform.undo`, as they were "
+        "before it; administrators take a write back with them. 0 keeps none.",
+    )
+    max_embed_depth: Annotated[int, Field(ge=0, le=32)] = Field(
+        default=8, description="How deep related tables may be embedded in one another."
+    )
+    planned_counts: Literal["service", "all"] = Field(
+        default="service",
+        description="Who may ask for `count: planned`. Postgres' estimates are made of statistics "
+        "of all rows, so they tell a caller a little about rows it may not see.",
     )
 
     @field_validator("url", "direct_url")
@@ -294,7 +320,8 @@ class Limits(Section):
 
     storage: SecretStr = Field(
         default=SecretStr("memory://"),
-        description="`memory://` counts per process; `redis://host:6379/0` counts for all.",
+        description="`memory://` counts for one server with all its workers; "
+        "`redis://host:6379/0` counts for all servers.",
     )
 
     @field_validator("storage")
@@ -313,6 +340,10 @@ class Audit(Section):
     )
     retention: Seconds = Field(
         default=90 * 86400.0, description="Age at which records are deleted."
+    )
+    undo_retention: Seconds = Field(
+        default=7 * 86400.0,
+        description="Age at which the rows that writes changed are deleted from `platform.undo`.",
     )
 
 

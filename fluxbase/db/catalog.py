@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import orjson
 
+from fluxbase.db.links import Links
 from fluxbase.db.relation import Grant, Relation, Visible, relation
+from fluxbase.db.sight import Sight
 from fluxbase.db.single_flight import SingleFlight
-from fluxbase.errors import UnknownTable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 _ROLES_KEPT: Final = 2048
-_SUGGESTED: Final = 300
-_NAME: Final = 130
 _GRANTS_LIVE: Final = 300.0  # seconds; membership of roles changes without an event trigger
 
 
@@ -59,10 +57,9 @@ class Snapshot:
 
     by_name: Mapping[tuple[str, str], Relation]
     by_oid: Mapping[int, Relation]
+    links: Links
     reach: OrderedDict[str, Reach] = field(default_factory=OrderedDict[str, Reach])
-    views: OrderedDict[Seen, Mapping[tuple[str, str], Visible]] = field(
-        default_factory=OrderedDict["Seen", "Mapping[tuple[str, str], Visible]"]
-    )
+    sights: OrderedDict[Seen, Sight] = field(default_factory=OrderedDict["Seen", "Sight"])
 
 
 class Catalog:
@@ -100,21 +97,21 @@ class Catalog:
 
     async def visible(self, who: Principal) -> Mapping[tuple[str, str], Visible]:
         """Return every relation the caller may see, by schema and name, in that order."""
+        return (await self.sight(who)).tables
+
+    async def sight(self, who: Principal) -> Sight:
+        """Return all that the caller may see; callers with equal rights share one."""
         snapshot = await self._load()
         reach = await self._reach(snapshot, who.role)
         # What the answer depends on, rather than the caller: a user has a new token every hour.
         key = (who.role, who.is_service, who.allowed_schemas, who.allowed_tables)
-        seen = snapshot.views.get(key)
-        if seen is None:
-            seen = {
-                name: Visible(rel, grant, tuple(c for c in rel.columns if c in grant.select))
-                for name, rel in snapshot.by_name.items()
-                if (grant := reach.grants.get(rel.oid)) and self._shown(rel, who)
-            }
-            snapshot.views[key] = seen
-            if len(snapshot.views) > _ROLES_KEPT:
-                snapshot.views.popitem(last=False)
-        return seen
+        sight = snapshot.sights.get(key)
+        if sight is None:
+            sight = self._sight(snapshot, reach, who)
+            snapshot.sights[key] = sight
+            if len(snapshot.sights) > _ROLES_KEPT:
+                snapshot.sights.popitem(last=False)
+        return sight
 
     async def find(self, who: Principal, table: str) -> Visible:
         """Return the relation that `table` or `schema.table` names for the caller.
@@ -122,20 +119,7 @@ class Catalog:
         Raises:
             UnknownTable: there is none that this caller may see.
         """
-        seen = await self.visible(who)
-        for schema in self._config.exposed_schemas:
-            if (schema, table) in seen:
-                return seen[schema, table]
-        schema, _, name = table.partition(".")
-        if (schema, name) in seen:
-            return seen[schema, name]
-        # Comparing with thousands of names would hold up everybody else.
-        few = list(seen.values())[:_SUGGESTED] if len(table) <= _NAME else []
-        close = get_close_matches(table, [self.short_name(v.relation) for v in few], n=1)
-        raise UnknownTable(
-            "no such table" + (f"; did you mean '{close[0]}'?" if close else ""),
-            hint="list_tables shows the tables this key may use",
-        )
+        return (await self.sight(who)).find(table)
 
     async def roles_of(self, who: Principal) -> frozenset[str]:
         """Return the roles whose policies apply to the caller."""
@@ -148,8 +132,7 @@ class Catalog:
 
     async def by_oid(self, who: Principal, oid: int) -> Visible | None:
         """Return a relation by its oid when the caller may see it."""
-        rel = (await self._load()).by_oid.get(oid)
-        return (await self.visible(who)).get((rel.schema, rel.name)) if rel else None
+        return (await self.sight(who)).by_oid.get(oid)
 
     def short_name(self, rel: Relation) -> str:
         """Return the name a caller writes: without the schema when it is the first exposed one."""
@@ -168,6 +151,17 @@ class Catalog:
             or rel.full_name in self._config.rls_exceptions
         )
 
+    def _sight(self, snapshot: Snapshot, reach: Reach, who: Principal) -> Sight:
+        tables = {
+            name: Visible(rel, grant, tuple(c for c in rel.columns if c in grant.select))
+            for name, rel in snapshot.by_name.items()
+            if (grant := reach.grants.get(rel.oid)) and self._shown(rel, who)
+        }
+        for known in set(snapshot.sights.values()):
+            if known.tables == tables:
+                return known
+        return Sight(tables, self._config.exposed_schemas, snapshot.links)
+
     async def _load(self) -> Snapshot:
         if self._snapshot is not None:
             return self._snapshot
@@ -179,7 +173,9 @@ class Catalog:
         await self._loaded()
         relations = [relation(orjson.loads(row["relation"])) for row in rows]
         snapshot = Snapshot(
-            {(r.schema, r.name): r for r in relations}, {r.oid: r for r in relations}
+            {(r.schema, r.name): r for r in relations},
+            by_oid := {r.oid: r for r in relations},
+            Links.of(by_oid),
         )
         if version == self.version:  # else it changed while it was being read
             self._snapshot = snapshot
@@ -206,8 +202,8 @@ class Catalog:
             time.monotonic(),
         )
         if known is None or known.grants != reach.grants:
-            for key in [k for k in snapshot.views if k[0] == role]:
-                del snapshot.views[key]
+            for key in [k for k in snapshot.sights if k[0] == role]:
+                del snapshot.sights[key]
         snapshot.reach[role] = reach
         if len(snapshot.reach) > _ROLES_KEPT:
             snapshot.reach.popitem(last=False)
@@ -220,4 +216,8 @@ def _grant(row: Record, relation: Relation) -> Grant:
         insert=frozenset(relation.columns if row["insert"] is None else row["insert"]),
         update=frozenset(relation.columns if row["update"] is None else row["update"]),
         delete=row["delete"],
+        # Who may not read a row has nothing to compute from it.
+        computed=frozenset(row["computed"]) & relation.computed.keys()
+        if row["select"] is None
+        else frozenset(),
     )

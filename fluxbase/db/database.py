@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
@@ -25,7 +25,7 @@ from fluxbase.db.replicas import Replica, Replicas
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from fluxbase.config.model import Database as DatabaseConfig
@@ -87,12 +87,17 @@ class Database:
         pools = (self._client, self._service, self._admin, self._replicas)
         await asyncio.gather(*(pool.close() for pool in pools))
 
-    async def read(self, who: Principal, statement: Statement) -> Record:
+    def read(self, who: Principal, statement: Statement) -> Coroutine[Any, Any, Record]:
         """Return the one row of a reading statement run as the caller.
 
         Raises:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
+        if self._replicas:
+            return self._read_near(who, statement)
+        return self._read(self._pool_of(who), who, statement)
+
+    async def _read_near(self, who: Principal, statement: Statement) -> Record:
         replica = self._replicas.choose(who)
         if replica is not None:
             try:
@@ -106,14 +111,30 @@ class Database:
                     replica.heard = 0.0
         return await self._read(self._pool_of(who), who, statement)
 
+    async def explain(self, who: Principal, statement: Statement) -> int:
+        """Return how many rows Postgres expects of an `EXPLAIN (FORMAT JSON)` run as the caller.
+
+        Raises:
+            FluxbaseError: see `fluxbase.db.errors.translate`.
+        """
+        return await session.explain(self._pool_of(who), who, statement, pooled=self.pooled)
+
     def write(
-        self, who: Principal, entry: Entry, table: Visible | None = None, *, dry_run: bool = False
+        self,
+        who: Principal,
+        entry: Entry,
+        table: Visible | None = None,
+        *,
+        dry_run: bool = False,
+        key: str | None = None,
     ) -> AbstractAsyncContextManager[Session]:
         """Open a write transaction as the caller; see `fluxbase.db.session.write`."""
         if self._replicas and not dry_run:
-            return self._write_tracked(who, entry, table)
+            return self._write_tracked(who, entry, table, key)
         pool = self._pool_of(who)
-        return session.write(pool, who, entry, table=table, dry_run=dry_run, pooled=self.pooled)
+        return session.write(
+            pool, who, entry, table=table, dry_run=dry_run, pooled=self.pooled, key=key
+        )
 
     async def admin(self, name: str, /, **arguments: object) -> list[Record]:
         """Return the rows of a named query run as the owner; nothing of a caller's is ever SQL.
@@ -195,10 +216,12 @@ class Database:
         async with self._owner() as conn:
             return await conn.fetch(query.sql, *values, timeout=_ADMIN_TIMEOUT)
 
-    async def _read(self, pool: Pool, who: Principal, statement: Statement) -> Record:
+    def _read(
+        self, pool: Pool, who: Principal, statement: Statement
+    ) -> Coroutine[Any, Any, Record]:
         if self.pooled or who.kind == "user":
-            return await session.read_in_transaction(pool, who, statement, pooled=self.pooled)
-        return await session.read(pool, who, statement)
+            return session.read_in_transaction(pool, who, statement, pooled=self.pooled)
+        return session.read(pool, who, statement)
 
     def _heard(self, silent: bool) -> None:
         for pool in (self._client, self._service, self._admin):
@@ -208,12 +231,19 @@ class Database:
 
     @asynccontextmanager
     async def _write_tracked(
-        self, who: Principal, entry: Entry, table: Visible | None
+        self, who: Principal, entry: Entry, table: Visible | None, key: str | None
     ) -> AsyncGenerator[Session]:
         pool, after = self._pool_of(who), self._remember_position
         try:
             async with session.write(
-                pool, who, entry, table=table, dry_run=False, pooled=self.pooled, after=after
+                pool,
+                who,
+                entry,
+                table=table,
+                dry_run=False,
+                pooled=self.pooled,
+                key=key,
+                after=after,
             ) as inside:
                 yield inside
         except Unavailable:

@@ -46,6 +46,8 @@ _CONSTRAINTS: Final = {
     "23514": "a check of the table refuses the row",
     "23P01": "the row conflicts with another one",
 }
+_OF_VALUES: Final = ("42601", "42704")
+_CLASSES_OF_VALUES: Final = ("0A", "22", "23", "3F", "42")
 _EXACT: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "57014": (DeadlineExceeded, "the statement ran into its time limit and was stopped"),
     "55P03": (DeadlineExceeded, "a lock could not be had in time"),
@@ -59,6 +61,10 @@ _EXACT: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "42703": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
     "42804": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
     "3F000": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
+    "42601": (InvalidArgument, "a text search is not well formed; wfts and plfts take any words"),
+    "42704": (InvalidArgument, "there is no text search configuration of this name"),
+    "2201B": (InvalidArgument, "a regular expression is not well formed"),
+    "42846": (InvalidArgument, "a value cannot be cast to the type that is asked for"),
     "42883": (InvalidArgument, "the operator does not work on the type of the column"),
     "42809": (InvalidArgument, "this kind of table cannot be used this way"),
     "55000": (InvalidArgument, "this kind of table cannot be used this way"),
@@ -102,6 +108,17 @@ def translate(error: BaseException, table: Visible | None = None) -> FluxbaseErr
     return InternalError()
 
 
+def may_be_a_value(error: FluxbaseError) -> bool:
+    """Return whether Postgres raised an error that a value can be the cause of.
+
+    Types of extensions raise what they like: a syntax error, a missing table, a broken rule.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, asyncpg.PostgresError):
+        return False
+    return str(cause.sqlstate)[:2] in _CLASSES_OF_VALUES
+
+
 def refused_role(error: BaseException) -> FluxbaseError:
     """Return the error for a role that could not be taken on: retired or dropped meanwhile."""
     if isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidParameterValueError):
@@ -126,8 +143,9 @@ def _from_state(error: asyncpg.PostgresError, table: Visible | None) -> Fluxbase
     state = str(error.sqlstate)
     if state == "42501":
         return _forbidden(error)
-    if error.context and state[:2] in ("3F", "42"):
-        return InternalError("a function or policy of the database is broken")
+    fault = _fault(error, state)
+    if fault is not None:
+        return InternalError(fault)
     if state in _CONSTRAINTS:
         return ConstraintViolation(_CONSTRAINTS[state] + _named(error, table))
     if state in _EXACT:
@@ -137,6 +155,14 @@ def _from_state(error: asyncpg.PostgresError, table: Visible | None) -> Fluxbase
         kind, message = _CLASSES[state[:2]]
         return kind(message)
     return InternalError("the database refused the statement")
+
+
+def _fault(error: asyncpg.PostgresError, state: str) -> str | None:
+    """Return what is broken when it is neither the caller's value nor its choice."""
+    if error.context and state[:2] in ("3F", "42"):
+        return "a function or policy of the database is broken"
+    # Where Postgres points into the text of a statement, the fault is in it, not in a value.
+    return "the database refused the statement" if state in _OF_VALUES and error.position else None
 
 
 def _forbidden(error: asyncpg.PostgresError) -> Forbidden:

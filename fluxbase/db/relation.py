@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from fluxbase.db.view_rule import shown_columns
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,16 +40,22 @@ class Column:
     identity: bool
     comment: str | None
     values: tuple[str, ...]
+    # The quoted name of the function that computes it from the row; a stored column has none.
+    function: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A reference from `columns` to `foreign_columns` of the relation with oid `foreign`."""
+    """A reference from `columns` to `foreign_columns` of the relation with oid `foreign`.
+
+    A partition inherits those of its table.
+    """
 
     name: str
     columns: tuple[str, ...]
     foreign: int
     foreign_columns: tuple[str, ...]
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,11 @@ class Relation:
     foreign_keys: tuple[ForeignKey, ...]
     indexes: tuple[Index, ...]
     policies: tuple[Policy, ...]
+    # Columns that functions of the row compute, by name; those of stored columns are left out.
+    computed: Mapping[str, Column] = field(default_factory=dict[str, Column])
+    # Of a view: the relation and the number of the column that each of its columns shows.
+    origins: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    numbers: Mapping[int, str] = field(default_factory=dict[int, str])
 
     @property
     def full_name(self) -> str:
@@ -111,6 +124,7 @@ class Grant:
     insert: frozenset[str] = frozenset()
     update: frozenset[str] = frozenset()
     delete: bool = False
+    computed: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> frozenset[str]:
@@ -138,6 +152,12 @@ class Visible:
     # Everything readable, in the table's order: what `*` means to this caller.
     readable: tuple[str, ...] = field(default=())
 
+    def column(self, name: str) -> Column | None:
+        """Return a column that the caller may read, stored or computed."""
+        if name in self.grant.select:
+            return self.relation.columns[name]
+        return self.relation.computed[name] if name in self.grant.computed else None
+
 
 def relation(data: Mapping[str, Any]) -> Relation:
     """Return the relation that one row of the query `load_tables` tells of."""
@@ -155,7 +175,13 @@ def relation(data: Mapping[str, Any]) -> Relation:
         primary_key=tuple(keys[0]["columns"]) if keys else (),
         uniques=tuple(tuple(k["columns"]) for k in constraints if k["type"] == "u"),
         foreign_keys=tuple(
-            ForeignKey(k["name"], tuple(k["columns"]), k["foreign"], tuple(k["foreign_columns"]))
+            ForeignKey(
+                k["name"],
+                tuple(k["columns"]),
+                k["foreign"],
+                tuple(k["foreign_columns"]),
+                k["inherited"],
+            )
             for k in constraints
             if k["type"] == "f"
         ),
@@ -174,6 +200,9 @@ def relation(data: Mapping[str, Any]) -> Relation:
             )
             for p in data["policies"]
         ),
+        computed={c["name"]: _column(c) for c in data["computed"]},
+        origins=shown_columns(data["rule"]) if data["rule"] else {},
+        numbers={c["number"]: c["name"] for c in data["columns"]},
     )
 
 
@@ -185,10 +214,11 @@ def _column(data: Mapping[str, Any]) -> Column:
         cast=data["cast"],
         category=data["category"],
         is_array=data["element"],
-        nullable=not data["not_null"],
-        default=data["default"],
-        generated=data["generated"],
-        identity=data["identity"],
+        nullable=not data.get("not_null"),
+        default=data.get("default"),
+        generated=data.get("generated", True),
+        identity=data.get("identity", False),
         comment=data["comment"],
         values=tuple(data["values"] or ()),
+        function=data.get("function"),
     )

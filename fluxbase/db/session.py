@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import asyncpg
+import orjson
 
 from fluxbase.db.errors import is_lost, refused_role, translate
 from fluxbase.db.pool import RESET, Identity
-from fluxbase.db.sql import Params, Sql, concat, join, sql
-from fluxbase.errors import FluxbaseError, Forbidden, InternalError, Unavailable
+from fluxbase.db.sql import Params, Sql, concat, hex_text, join, sql
+from fluxbase.errors import Conflict, FluxbaseError, Forbidden, InternalError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -46,7 +48,7 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
     """
     identity = Identity.of(who)
     for last in (False, True):
-        held = await pool.acquire(identity)
+        held = pool.take(identity) or await pool.acquire(identity)
         try:
             row = await held.raw.fetchrow(statement.text, *statement.values)
         except asyncio.CancelledError:
@@ -82,8 +84,23 @@ async def read_in_transaction(
     return await _read_once(pool, begin, who, statement)
 
 
+async def explain(pool: Pool, who: Principal, statement: Statement, *, pooled: bool) -> int:
+    """Return the number of rows that the plan of a statement expects; it is run as the caller.
+
+    Raises:
+        FluxbaseError: see `fluxbase.db.errors.translate`.
+    """
+    begin = _begin_with("BEGIN READ ONLY; ", pooled=pooled)
+    async with _transaction(pool, begin, who) as held:
+        try:
+            text = await held.raw.fetchval(statement.text, *statement.values)
+        except Exception as error:
+            raise translate(error) from error
+    return int(orjson.loads(text)[0]["Plan"]["Plan Rows"])
+
+
 async def _read_once(pool: Pool, begin: Sql, who: Principal, statement: Statement) -> Record:
-    async with _transaction(pool, begin, who, None, keep=False) as held:
+    async with _transaction(pool, begin, who) as held:
         return await Session(held.raw, who).fetchrow(statement)
 
 
@@ -92,13 +109,50 @@ def _begin_with(mode: LiteralString, *, pooled: bool) -> Sql:
     return concat(sql(mode), sql("") if pooled else RESET)
 
 
-class Session:
-    """The inside of one write transaction."""
+@dataclass(slots=True)
+class Trace:
+    """What a write leaves behind: its rows before, the keys of new ones, and its answer."""
 
-    def __init__(self, raw: Connection, who: Principal, table: Visible | None = None) -> None:
+    rows: int
+    before: str | None = None
+    inserted: str | None = None
+    complete: bool = True
+    answer: str | None = None
+
+
+class Session:
+    """The inside of one write transaction.
+
+    `replay` is the answer of the first call with the same idempotency key, when there was one.
+    `trace` is what the block leaves behind with its commit.
+    """
+
+    def __init__(
+        self,
+        raw: Connection,
+        who: Principal,
+        table: Visible | None = None,
+        replay: str | None = None,
+    ) -> None:
         self._raw = raw
         self._table = table
         self.who = who
+        self.replay = replay
+        self.trace: Trace | None = None
+
+    @property
+    def version(self) -> int:
+        """The major version of Postgres."""
+        return self._raw.get_server_version().major
+
+    def check_replay(self) -> None:
+        """See that the idempotency key is new, or was used for this very call.
+
+        Raises:
+            Conflict: it was used for another one.
+        """
+        if self.replay == "":
+            raise Conflict("idempotency_key: this key was used for another call")
 
     async def fetchrow(self, statement: Statement) -> Record:
         """Return the one row of a statement whose first column is `current_user`.
@@ -124,6 +178,7 @@ async def write(
     table: Visible | None = None,
     dry_run: bool,
     pooled: bool,
+    key: str | None = None,
     after: Callable[[Principal], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Session]:
     """Open a write transaction as the caller, its audit record first; commit when the block ends.
@@ -135,39 +190,41 @@ async def write(
         table: what is written to; errors may name its constraints and columns.
         dry_run: roll back instead of committing.
         pooled: whether a transaction pooler stands between.
+        key: the caller's idempotency key.
         after: awaited once the change is committed.
 
     Raises:
+        Conflict: the idempotency key was used for another call.
         Unavailable: the connection was lost. The message says whether the outcome is unknown.
         FluxbaseError: see `fluxbase.db.errors.translate`; nothing was changed.
     """
     if who.read_only:
         raise Forbidden("this key may only read")
     begin = _begin_with("BEGIN READ WRITE; ", pooled=pooled)
-    async with _transaction(pool, begin, who, entry, keep=not dry_run, after=after) as held:
-        yield Session(held.raw, who, table)
+    held, begun = await _begin(pool, begin, who, entry, key)
+    session = Session(held.raw, who, table, _replay(begun))
+    try:
+        session.check_replay()
+        yield session
+    except BaseException as error:
+        await _abandon(pool, held, error)
+        raise
+    if dry_run:
+        await _try_out(pool, held, entry)
+        return
+    last = _last_words(begun, session.trace, who, key)
+    await _finish(asyncio.ensure_future(_commit(pool, held, who, last, after)))
 
 
 @asynccontextmanager
-async def _transaction(
-    pool: Pool,
-    begin: Sql,
-    who: Principal,
-    entry: Entry | None,
-    *,
-    keep: bool,
-    after: Callable[[Principal], Awaitable[None]] | None = None,
-) -> AsyncGenerator[Held]:
-    held = await _begin(pool, begin, who, entry)
+async def _transaction(pool: Pool, begin: Sql, who: Principal) -> AsyncGenerator[Held]:
+    held, _ = await _begin(pool, begin, who)
     try:
         yield held
     except BaseException as error:
         await _abandon(pool, held, error)
         raise
-    if keep:
-        await _finish(asyncio.ensure_future(_commit(pool, held, who, after)))
-    else:
-        await _try_out(pool, held, entry)
+    await _try_out(pool, held, None)
 
 
 async def _try_out(pool: Pool, held: Held, entry: Entry | None) -> None:
@@ -181,13 +238,19 @@ async def _try_out(pool: Pool, held: Held, entry: Entry | None) -> None:
         await _abandon(pool, held, None)
 
 
-async def _begin(pool: Pool, begin: Sql, who: Principal, entry: Entry | None) -> Held:
-    text, values = _enter(who, entry)
+async def _begin(
+    pool: Pool,
+    begin: Sql,
+    who: Principal,
+    entry: Entry | None = None,
+    key: str | None = None,
+) -> tuple[Held, Record]:
+    text, values = _enter(who, entry, key)
     for attempt in range(1, _ATTEMPTS + 1):
         held = await pool.acquire_bare()
         try:
             await held.raw.execute(begin)
-            _expect(who, await held.raw.fetchrow(text, *values))
+            begun = _expect(who, await held.raw.fetchrow(text, *values))
         except BaseException as error:
             pool.discard(held)
             if not isinstance(error, Exception):
@@ -196,11 +259,11 @@ async def _begin(pool: Pool, begin: Sql, who: Principal, entry: Entry | None) ->
             if attempt == _ATTEMPTS or not is_lost(error):
                 raise refused_role(error) from error
         else:
-            return held
+            return held, begun
     raise InternalError  # pragma: no cover - the loop returns or raises
 
 
-def _enter(who: Principal, entry: Entry | None) -> tuple[Sql, list[object]]:
+def _enter(who: Principal, entry: Entry | None, key: str | None) -> tuple[Sql, list[object]]:
     """Return the statement that records the call and then becomes the caller, in this order."""
     params = Params()
     parts: list[Sql] = []
@@ -216,7 +279,11 @@ def _enter(who: Principal, entry: Entry | None) -> tuple[Sql, list[object]]:
             entry.remote,
         )
         values = join(", ", [params.add(field) for field in fields])
-        parts.append(concat(sql("platform.write_audit("), values, sql(")")))
+        parts.append(concat(sql("platform.write_audit("), values, sql(") AS audit_id")))
+        if key is not None:
+            fields = (entry.principal, key, entry.action, entry.arguments_mac)
+            values = join(", ", [params.add(field) for field in fields])
+            parts.append(concat(sql("platform.claim_key("), values, sql(") AS claimed")))
     for name, value in (("request.jwt.claims", who.claims), *who.settings):
         name_, value_ = params.add(name), params.add(value)
         parts.append(concat(sql("set_config("), name_, sql(", "), value_, sql(", true)")))
@@ -225,9 +292,41 @@ def _enter(who: Principal, entry: Entry | None) -> tuple[Sql, list[object]]:
     return concat(sql("SELECT "), join(", ", parts)), params.values
 
 
-def _expect(who: Principal, row: Record | None) -> None:
+def _expect(who: Principal, row: Record | None) -> Record:
     if row is None or row["role"] != who.role:
         raise InternalError
+    return row
+
+
+def _replay(begun: Record) -> str | None:
+    claimed: str | None = begun.get("claimed")
+    return claimed
+
+
+def _last_words(begun: Record, trace: Trace | None, who: Principal, key: str | None) -> Sql:
+    """Return the message that ends a write: what it leaves behind, and the commit.
+
+    One message of several statements, which costs one trip and cannot have parameters.
+    """
+    if trace is None:
+        return sql("COMMIT")
+    fields = (
+        Sql(str(int(begun["audit_id"]))),
+        Sql(str(int(trace.rows))),
+        concat(hex_text(trace.before), sql("::pg_catalog.json")),
+        concat(hex_text(trace.inserted), sql("::pg_catalog.json")),
+        sql("true") if trace.complete else sql("false"),
+        hex_text(who.id),
+        hex_text(key),
+        hex_text(trace.answer),
+    )
+    return concat(
+        # What was deferred to the end still runs as the caller.
+        sql("SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL ROLE NONE; "),
+        sql("SELECT platform.finish_write("),
+        join(", ", fields),
+        sql("); COMMIT"),
+    )
 
 
 async def _finish(commit: asyncio.Task[None]) -> None:
@@ -247,10 +346,11 @@ async def _commit(
     pool: Pool,
     held: Held,
     who: Principal,
+    last: Sql,
     after: Callable[[Principal], Awaitable[None]] | None,
 ) -> None:
     try:
-        outcome = await held.raw.execute("COMMIT")
+        outcome = await held.raw.execute(last)
     except BaseException as error:
         pool.discard(held)
         if isinstance(error, asyncpg.PostgresError) and not is_lost(error):

@@ -24,7 +24,13 @@ def sql(text: LiteralString) -> Sql:
 
 @lru_cache(maxsize=8192)
 def ident(*names: str) -> Sql:
-    """Return a quoted, dot-joined identifier: `ident("public", 'a"b')` is `"public"."a""b"`."""
+    """Return a quoted, dot-joined identifier: `ident("public", 'a"b')` is `"public"."a""b"`.
+
+    Raises:
+        ValueError: a name holds a NUL, which would end the statement there.
+    """
+    if any("\x00" in name for name in names):
+        raise ValueError("a name holds a NUL")
     return Sql(".".join('"' + name.replace('"', '""') + '"' for name in names))
 
 
@@ -56,6 +62,18 @@ def dollar_quoted(text: str, tag: str) -> Sql:
     if f"${tag}$" in text or "\x00" in text:
         raise ValueError("text cannot be quoted with this tag")
     return Sql(f"${tag}${text}${tag}$")
+
+
+def hex_text(text: str | None) -> Sql:
+    """Return an expression for `text` that is made of hexadecimal digits alone.
+
+    For the few statements that cannot have parameters because they are several in one message.
+    """
+    if text is None:
+        return Sql("NULL")
+    return Sql(
+        f"pg_catalog.convert_from(pg_catalog.decode('{text.encode().hex()}', 'hex'), 'UTF8')"
+    )
 
 
 @dataclass(slots=True)

@@ -21,15 +21,17 @@ from fluxbase.errors import (
     UnknownTool,
 )
 from fluxbase.mcp import wire
-from fluxbase.mcp.deadline import Deadline
+from fluxbase.mcp.deadline import Deadline, Deadlines
 from fluxbase.mcp.inbound import Message, id_of, judge
 from fluxbase.mcp.paging import Pager
+from fluxbase.mcp.untrusted import wrap
 from fluxbase.mcp.wire import ProtocolError
 from fluxbase.observe import Call, Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
+    from fluxbase.principal import Untrusted
     from fluxbase.toolkit.toolbox import Offer, Request, Runner
 
 log = logging.getLogger(__name__)
@@ -67,12 +69,19 @@ class Dispatcher:
     """The methods of both eras."""
 
     def __init__(
-        self, runner: Runner, observer: Observer, *, deadline: float, page_size: int
+        self,
+        runner: Runner,
+        observer: Observer,
+        *,
+        deadline: float,
+        page_size: int,
+        untrusted_data: Untrusted = "plain",
     ) -> None:
         self._runner = runner
         self._observer = observer
-        self._deadline = deadline
+        self._deadlines = Deadlines(deadline)
         self._pager = Pager(page_size)
+        self._untrusted_data = untrusted_data
         shared: dict[str, Callable[[Request, Message], Awaitable[Mapping[str, Any]]]] = {
             "tools/list": self._tools_list,
             "tools/call": self._tools_call,
@@ -88,14 +97,21 @@ class Dispatcher:
             "resources/templates": self._templates_list,
         }
 
-    async def handle(
+    def handle(
         self, request: Request, body: object, headers: Mapping[str, str], charge: Charge
-    ) -> Reply:
+    ) -> Coroutine[Any, Any, Reply]:
         """Answer the decoded body of one POST."""
-        until = asyncio.get_running_loop().time() + self._deadline
-        if not isinstance(body, list):
-            return await self._one(request, body, headers, until)
-        items = cast("list[object]", body)
+        if isinstance(body, list):
+            return self._batch(request, cast("list[object]", body), headers, charge)
+        judged = self._judge(body, headers)
+        if isinstance(judged, Message):
+            return self._answer(request, judged, self._deadlines.start())
+        return _ready(judged)
+
+    async def _batch(
+        self, request: Request, items: list[object], headers: Mapping[str, str], charge: Charge
+    ) -> Reply:
+        until = asyncio.get_running_loop().time() + self._deadlines.seconds
         flaw = _flaw(items, headers)
         if flaw is not None:
             return Reply(wire.failure(ProtocolError(wire.INVALID_REQUEST, flaw)), 400)
@@ -105,39 +121,37 @@ class Dispatcher:
         bodies: list[bytes] = []
         left = _MOST_BATCH_BYTES
         for item in items:
-            reply = await self._one(request, item, headers, until, full=left <= 0)
+            reply = self._judge(item, headers)
+            if isinstance(reply, Message):
+                reply = await self._in_batch(request, reply, until, full=left <= 0)
             if reply.body is not None:
                 bodies.append(reply.body)
                 left -= len(reply.body)
         return Reply(b"[" + b",".join(bodies) + b"]") if bodies else Reply(None, 202)
 
-    async def _one(
-        self,
-        request: Request,
-        body: object,
-        headers: Mapping[str, str],
-        until: float,
-        *,
-        full: bool = False,
+    async def _in_batch(
+        self, request: Request, message: Message, until: float, *, full: bool
     ) -> Reply:
+        if full:
+            error = TooLarge("the answers before this one fill the batch; this was not run")
+            return Reply(wire.failure(error, message.id))
+        return await self._answer(request, message, Deadline(until))
+
+    def _judge(self, body: object, headers: Mapping[str, str]) -> Message | Reply:
+        """Return the request in a body, or the reply that settles it."""
         try:
             message = judge(body, headers)
         except ProtocolError as error:
             self._observer.refused.labels(error.code).inc()
             return Reply(wire.failure(error, id_of(body)), error.http_status)
-        if message is None or message.is_notification:
-            return Reply(None, 202)
-        if full:
-            error = TooLarge("the answers before this one fill the batch; this was not run")
-            return Reply(wire.failure(error, message.id))
-        return await self._answer(request, message, until)
+        return Reply(None, 202) if message is None or message.is_notification else message
 
-    async def _answer(self, request: Request, message: Message, until: float) -> Reply:
+    async def _answer(self, request: Request, message: Message, deadline: Deadline) -> Reply:
         started = time.perf_counter()
         error: FluxbaseError | None = None
         reply: Reply
         try:
-            with Deadline(until):
+            with deadline:
                 result = await self._handler(message)(request, message)
             reply = Reply(wire.success(message.id, result, modern=message.modern))
         except TimeoutError:
@@ -164,22 +178,20 @@ class Dispatcher:
     def _observe(
         self, request: Request, message: Message, error: FluxbaseError | None, seconds: float
     ) -> None:
-        name = message.params.get("name")
-        called = message.method == "tools/call" and isinstance(name, str)
-        known = called and name in self._runner.toolbox.tools
-        methods = self._modern if message.modern else self._legacy
-        self._observer.call(
-            Call(
-                request_id=request.request_id,
-                method=message.method if message.method in methods else "unknown",
-                tool=str(name) if known else "",
-                principal=request.who.id,
-                outcome="failed" if error else "ok",
-                code=error.code if error else "",
-                seconds=seconds,
-                remote=request.remote,
+        tool = message.params.get("name") if message.method == "tools/call" else None
+        if not isinstance(tool, str) or tool not in self._runner.toolbox.tools:
+            tool = ""  # made-up names must not become metrics
+        method = message.method
+        if not tool and method not in (self._modern if message.modern else self._legacy):
+            method = "unknown"
+        outcome = "failed" if error else "ok"
+        self._observer.count(tool or method, outcome, seconds)
+        if self._observer.tells(outcome):
+            code = error.code if error else ""
+            who = request.who.id
+            self._observer.tell(
+                Call(request.request_id, method, tool, who, outcome, code, seconds, request.remote)
             )
-        )
 
     def _handler(
         self, message: Message
@@ -247,17 +259,29 @@ class Dispatcher:
         if not isinstance(arguments, dict):
             raise ProtocolError(wire.INVALID_PARAMS, "'arguments' must be an object")
         answer = await self._runner.call(request, name, cast("dict[str, Any]", arguments))
-        return wire.tool_result(answer.text, answer.structured)
+        text = answer.text
+        if self._wraps(request) and self._runner.toolbox.tools[name].untrusted:
+            text = wrap(text)
+        return wire.tool_result(text, answer.structured)
 
     async def _resources_read(self, request: Request, message: Message) -> Mapping[str, Any]:
         uri = _text(message, "uri")
-        text = await self._runner.read(request, uri)
-        result: dict[str, Any] = {
-            "contents": [{"uri": uri, "mimeType": "application/json", "text": text}]
-        }
+        text, kind = await self._runner.read(request, uri), "application/json"
+        if self._wraps(request):
+            resource, _ = self._runner.toolbox.find_resource(request.who, uri)
+            if resource.untrusted:
+                text, kind = wrap(text), "text/plain"
+        result: dict[str, Any] = {"contents": [{"uri": uri, "mimeType": kind, "text": text}]}
         if message.modern:
             result |= {"ttlMs": _TTL_MS, "cacheScope": "private"}
         return result
+
+    def _wraps(self, request: Request) -> bool:
+        return (request.who.untrusted_data or self._untrusted_data) == "wrap"
+
+
+async def _ready(reply: Reply) -> Reply:
+    return reply
 
 
 def _flaw(items: list[object], headers: Mapping[str, str]) -> str | None:

@@ -1,179 +1,175 @@
-"""Makes SQL of a plan; identifiers come from the catalog, values only as parameters.
+"""Makes the statement of a page; the rules of `fluxbase.tables.expressions` hold.
 
 Every statement returns one row whose first column is `current_user`, which the session compares
-with the caller's role, and carries the rows as JSON text made inside Postgres.
+with the caller's role, and carries the rows as text made inside Postgres.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from fluxbase.db.sql import Params, Sql, Statement, catalog_type, concat, ident, join, sql
-from fluxbase.tables.plan import All, Among, Compare, Is, Not
-from fluxbase.tables.shapes import Texts, shape
+from fluxbase.db.sql import Sql, concat, ident, join, sql
+from fluxbase.tables.rows import Writer, hidden_name
+from fluxbase.tables.slots import LIMIT, MAX_BYTES, MOST, Planned, Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from fluxbase.db.relation import Column, Relation
-    from fluxbase.tables.plan import Condition, Operator, Order, Read, Truth
+    from fluxbase.tables.operands import Binder
+    from fluxbase.tables.plan import Level, Read
 
-_OPERATORS: Final[dict[Operator, Sql]] = {
-    "eq": sql(" = "),
-    "neq": sql(" <> "),
-    "gt": sql(" > "),
-    "gte": sql(" >= "),
-    "lt": sql(" < "),
-    "lte": sql(" <= "),
-    "like": sql(" LIKE "),
-    "ilike": sql(" ILIKE "),
-    "cs": sql(" @> "),
-    "cd": sql(" <@ "),
-    "ov": sql(" && "),
-}
-_TRUTHS: Final[dict[Truth, Sql]] = {
-    "null": sql(" IS NULL"),
-    "not_null": sql(" IS NOT NULL"),
-    "true": sql(" IS TRUE"),
-    "false": sql(" IS FALSE"),
-    "unknown": sql(" IS UNKNOWN"),
-}
-
-# Like the cache of a pure function: what is in it follows from the plan alone.
-_TEXTS: Final = Texts()
+_MOST_ARGUMENTS: Final = 100  # of one function call in Postgres
+ESTIMATED: Final = 10_000  # rows that an estimate still counts
+# JSON text never holds it as it is, so what stands between rows can be told from what is in them.
+SEPARATOR: Final = "\x1e"
 
 
-def table_name(relation: Relation) -> Sql:
-    """Return the quoted name of a relation."""
-    return ident(relation.schema, relation.name)
+def read(plan: Read, binders: Mapping[int, Binder]) -> Planned:
+    """Return the statement of a page: (role, rows, rows seen, total, last sort values).
 
-
-def names(columns: Iterable[str]) -> Sql:
-    """Return quoted column names, comma-separated."""
-    return join(", ", (ident(name) for name in columns))
-
-
-def where(condition: Condition, params: Params) -> Sql:
-    """Return ` WHERE …`, or nothing when the condition always holds."""
-    if isinstance(condition, All) and not condition.parts:
-        return sql("")
-    return concat(sql(" WHERE "), _condition(condition, params))
-
-
-def read(plan: Read) -> Statement:
-    """Return the statement of a page: (role, rows as JSON array, rows in it, rows seen, total).
-
-    One row more than asked is looked at, which tells whether there are more; rows past the byte
-    limit are left out inside Postgres, before they are sent.
+    The rows are JSON texts with `SEPARATOR` between them, or null when they have more bytes than
+    an answer may have: then `careful` tells which of them fit. One row more than asked is looked
+    at, which tells whether there are more.
     """
-    values: list[object] = []
-    key = shape(plan, values)
-    text = _TEXTS.get(key, plan.table.relation)
-    if text is None:
-        text = _read(plan)
-        _TEXTS.keep(key, plan.table.relation, text)
-    offset = (plan.offset,) if plan.offset else ()
-    return Statement(text, (*values, plan.limit + 1, *offset, plan.limit, plan.max_bytes))
-
-
-def _read(plan: Read) -> Sql:
-    """Return the text of `read`; its parameters stand in the order that `read` gives values in."""
-    params = Params()
-    relation = plan.table.relation
-    condition = where(plan.where, params)
-    source = concat(sql(" FROM "), table_name(relation), condition)
-    page = concat(
-        sql("SELECT "),
-        names(plan.columns),
-        source,
-        _order(plan.order),
-        sql(" LIMIT "),
-        params.add(plan.limit + 1),
-        sql("::int8"),
-        concat(sql(" OFFSET "), params.add(plan.offset), sql("::int8")) if plan.offset else sql(""),
+    slots = Slots()
+    writer = Writer(slots)
+    hidden = plan.level.order if plan.keyset else ()
+    page = writer.rows(replace(plan.level, limit=LIMIT), None, hidden)
+    keys = sql("NULL::text")
+    if hidden:
+        keys = concat(
+            sql("(array_agg("), _keys(len(hidden)), sql("))["), slots.use(MOST), sql("::int8]")
+        )
+    text = concat(
+        sql("SELECT current_user::text, CASE WHEN octet_length(j) <= "),
+        slots.use(MAX_BYTES),
+        sql("::int8 THEN j END, seen, "),
+        _total(plan, writer),
+        sql(", k FROM (SELECT string_agg("),
+        _line(plan, bool(hidden)),
+        sql(", E'\\x1e') AS j, count(*) AS seen, "),
+        keys,
+        sql(" AS k FROM ("),
+        page,
+        sql(") r) s"),
     )
+    return slots.planned(text, binders)
+
+
+def careful(plan: Read, binders: Mapping[int, Binder]) -> Planned:
+    """Return the statement of a page: (role, rows, rows in it, rows seen, total, sort values).
+
+    The rows stand with commas (lines of CSV: newlines) between them. Those past the byte limit
+    are left out inside Postgres, before they are sent, which costs half as much again as `read`.
+    """
+    slots = Slots()
+    writer = Writer(slots)
+    hidden = plan.level.order if plan.keyset else ()
+    page = writer.rows(replace(plan.level, limit=LIMIT), None, hidden)
     fits = concat(
         sql("n <= "),
-        params.add(plan.limit),
+        slots.use(MOST),
         sql("::int8 AND bytes <= "),
-        params.add(plan.max_bytes),
+        slots.use(MAX_BYTES),
         sql("::int8"),
     )
-    total = (
-        concat(sql("(SELECT count(*)"), source, sql(")"))
-        if plan.count == "exact"
-        else sql("NULL::int8")
-    )
-    return concat(
-        sql(
-            "SELECT current_user::text, "
-            "'[' || coalesce(string_agg(j, ',' ORDER BY n) FILTER (WHERE "
-        ),
+    keys = sql("NULL::text")
+    if hidden:
+        keys = concat(sql("(array_agg(k ORDER BY n DESC) FILTER (WHERE "), fits, sql("))[1]"))
+    text = concat(
+        sql("SELECT current_user::text, coalesce(string_agg(j, "),
+        sql(r"E'\n'") if plan.output == "csv" else sql("','"),
+        sql(" ORDER BY n) FILTER (WHERE "),
         fits,
-        sql("), '') || ']', count(*) FILTER (WHERE "),
+        sql("), ''), count(*) FILTER (WHERE "),
         fits,
         sql("), count(*), "),
-        total,
-        sql(
-            " FROM (SELECT j, n, sum(octet_length(j) + 1) OVER (ORDER BY n) AS bytes FROM "
-            "(SELECT row_to_json(r)::text AS j, row_number() OVER () AS n FROM ("
-        ),
+        _total(plan, writer),
+        sql(", "),
+        keys,
+        sql(" FROM (SELECT j, k, n, sum(octet_length(j) + 1) OVER (ORDER BY n) AS bytes FROM "),
+        sql("(SELECT "),
+        _line(plan, bool(hidden)),
+        sql(" AS j, "),
+        _keys(len(hidden)),
+        sql(" AS k, row_number() OVER () AS n FROM ("),
         page,
         sql(") r) s) t"),
     )
+    return slots.planned(text, binders)
 
 
-def count(relation: Relation, condition: Condition) -> Statement:
+def count(level: Level, binders: Mapping[int, Binder]) -> Planned:
     """Return the statement that counts the caller's rows: (role, count)."""
-    params = Params()
-    text = concat(
-        sql("SELECT current_user::text, count(*) FROM "),
-        table_name(relation),
-        where(condition, params),
+    slots = Slots()
+    text = concat(sql("SELECT current_user::text, "), _count(level, Writer(slots)))
+    return slots.planned(text, binders)
+
+
+def explain(level: Level, binders: Mapping[int, Binder]) -> Planned:
+    """Return the statement by which Postgres says how many rows it expects."""
+    slots = Slots()
+    text = concat(sql("EXPLAIN (FORMAT JSON) "), _all(level, Writer(slots)))
+    return slots.planned(text, binders)
+
+
+def _line(plan: Read, hidden: bool) -> Sql:
+    """Return the text of one row `r`, without the sort values that go with it."""
+    names = plan.level.names()
+    row = sql("r.*")
+    if hidden:
+        # The alias is one that no column has, since here it must mean the row.
+        columns = join(", ", [concat(sql("r."), ident(name)) for name in names])
+        whole = ident("\x01row")
+        row = concat(sql("(SELECT "), whole, sql(" FROM (SELECT "), columns, sql(") AS "), whole)
+        row = concat(row, sql(")"))
+    if plan.output == "json":
+        return concat(sql("row_to_json("), row, sql(")::text"))
+    if plan.output == "columns":
+        if len(names) <= _MOST_ARGUMENTS:
+            columns = join(", ", [concat(sql("r."), ident(name)) for name in names])
+            return concat(sql("json_build_array("), columns, sql(")::text"))
+        each = concat(sql(" FROM json_each(row_to_json("), row, sql("))"))
+        return concat(sql("(SELECT '[' || string_agg(value::text, ',') || ']'"), each, sql(")"))
+    return concat(
+        # An empty line would be no row at all to those who read it.
+        sql("(SELECT string_agg(CASE WHEN value IS NULL THEN "),
+        sql("'\"\"' " if len(names) == 1 else "'' "),
+        sql("""WHEN value = '' OR value ~ '[",\r\n]' """),
+        sql("""THEN '"' || replace(value, '"', '""') || '"' ELSE value END, ',')"""),
+        sql(" FROM json_each_text(row_to_json("),
+        row,
+        sql(")))"),
     )
-    return Statement(text, tuple(params.values))
 
 
-def literal(column: Column, value: Sql) -> Sql:
-    """Return a text parameter read as the column's type."""
-    return concat(sql("("), value, sql("::text)::"), catalog_type(column.cast))
+def _keys(many: int) -> Sql:
+    if not many:
+        return sql("NULL::text")
+    names = join(", ", [concat(sql("r."), ident(hidden_name(n))) for n in range(many)])
+    return concat(sql("json_build_array("), names, sql(")::text"))
 
 
-def _order(items: tuple[Order, ...]) -> Sql:
-    if not items:
-        return sql("")
-    return concat(sql(" ORDER BY "), join(", ", (_sorted_by(item) for item in items)))
+def _total(plan: Read, writer: Writer) -> Sql:
+    if plan.count == "exact":
+        return concat(sql("(SELECT "), _count(plan.counted, writer), sql(")"))
+    if plan.count == "estimated":
+        most = writer.slots.constant(ESTIMATED + 1)
+        rows = concat(_all(plan.counted, writer), sql(" LIMIT "), most, sql("::int8"))
+        return concat(sql("(SELECT count(*) FROM ("), rows, sql(") AS x)"))
+    return sql("NULL::int8")
 
 
-def _sorted_by(item: Order) -> Sql:
-    nulls = {None: sql(""), "first": sql(" NULLS FIRST"), "last": sql(" NULLS LAST")}[item.nulls]
-    return concat(ident(item.column.name), sql(" DESC") if item.descending else sql(""), nulls)
+def _count(level: Level, writer: Writer) -> Sql:
+    if level.grouped:
+        return concat(sql("count(*) FROM ("), _all(level, writer), sql(") AS x"))
+    return concat(sql("count(*)"), writer.source(level, writer.alias()))
 
 
-def _condition(node: Condition, params: Params) -> Sql:
-    match node:
-        case Compare():
-            return _compare(node, params)
-        case Among(column, values):
-            array = params.add(list(values))
-            kind = catalog_type(column.cast)
-            return concat(
-                ident(column.name), sql(" = ANY (("), array, sql("::text[])::"), kind, sql("[])")
-            )
-        case Is(column, truth):
-            return concat(ident(column.name), _TRUTHS[truth])
-        case Not(inner):
-            return concat(sql("NOT ("), _condition(inner, params), sql(")"))
-        case All(parts):
-            if not parts:
-                return sql("true")
-            inner = [concat(sql("("), _condition(part, params), sql(")")) for part in parts]
-            return join(" AND ", inner)
-
-
-def _compare(node: Compare, params: Params) -> Sql:
-    name, value = ident(node.column.name), params.add(node.value)
-    if node.operator in ("like", "ilike"):
-        # What is not text has no LIKE of its own; people look for parts of a UUID or a number too.
-        return concat(name, sql("::text"), _OPERATORS[node.operator], value, sql("::text"))
-    return concat(name, _OPERATORS[node.operator], literal(node.column, value))
+def _all(level: Level, writer: Writer) -> Sql:
+    """Return the query of all rows of a level, however many are asked for."""
+    whole = replace(level, limit=None, offset=None, order=())
+    if level.grouped:
+        return writer.rows(whole)
+    return concat(sql("SELECT 1"), writer.source(whole, writer.alias()))

@@ -1,47 +1,56 @@
-"""What a call asks of a table, as frozen values; without SQL and without a database.
+"""What a call asks of tables that are known, as frozen values; without SQL or a database.
 
-Conditions form a tree, so that groups, negation and further operands can be added as new kinds of
-node while everything that walks the tree stays as it is.
+A plan holds no operand, only the numbers of their slots, so it serves every call of its shape.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from fluxbase.db.relation import Column, Visible
+    from fluxbase.grammar.tree import Aggregate, Nulls, Operator, Quantifier, Step, Truth
 
-Operator = Literal[
-    "eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike", "is", "in", "cs", "cd", "ov"
-]
-Truth = Literal["null", "true", "false", "unknown", "not_null"]
-Count = Literal["exact"]
+Count = Literal["exact", "planned", "estimated"]
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
-    """`column operator value`; the value is text that Postgres reads as the column's type."""
+class Value:
+    """A column of a row, a place within its JSON, or what a function computes of the row.
+
+    `type` is the column as it is after the path: it tells how an operand is read.
+    """
 
     column: Column
+    path: tuple[Step, ...]
+    type: Column
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """`value operator operand`; the operand and a text search configuration are slots."""
+
+    value: Value
     operator: Operator
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Among:
-    """`column` is one of `values`."""
-
-    column: Column
-    values: tuple[str, ...]
+    slot: int
+    quantifier: Quantifier | None
+    config: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """`column IS truth`."""
+    """`value IS truth`."""
 
-    column: Column
+    value: Value
     truth: Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """There is a related row that meets the conditions of its level."""
+
+    relation: Related
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +61,108 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
-    """Every one of the conditions; none at all is true."""
+class Group:
+    """All of the conditions, or at least one; none at all is true for `and`."""
 
+    word: Literal["and", "or"]
     parts: tuple[Condition, ...]
 
 
-Condition = Compare | Among | Is | Not | All
+@dataclass(frozen=True, slots=True)
+class After:
+    """Rows that stand after a place in the sorting.
+
+    `slots` hold the sort values of that place; `None` marks where its value was null.
+    """
+
+    order: tuple[Sort, ...]
+    slots: tuple[int | None, ...]
+
+
+Condition: TypeAlias = Test | Is | Exists | Not | Group | After
+ALWAYS = Group("and", ())
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One column to sort by."""
+class Output:
+    """One value of the answer; without a value it is the number of rows."""
 
-    column: Column
-    descending: bool = False
-    nulls: Literal["first", "last"] | None = None
+    name: str
+    value: Value | None
+    cast: str | None = None
+    aggregate: Aggregate | None = None
+    result_cast: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How two tables belong together: pairs of a column here and one there.
+
+    Between the two may stand a junction, whose columns pair with those here and those there.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    many: bool
+    junction: Visible | None = None
+    beyond: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Rows of a related table within each row; spread ones stand beside the row's own values."""
+
+    name: str
+    join: Join
+    level: Level
+    spread: bool
+    inner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One thing to sort by: a value of the row, of a related row, or an output by its place."""
+
+    value: Value | None
+    descending: bool
+    nulls: Nulls | None
+    related: Related | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is asked of one table."""
+
+    table: Visible
+    items: tuple[Output | Related, ...]
+    where: Condition
+    order: tuple[Sort, ...] = ()
+    limit: int | None = None
+    offset: int | None = None
+    grouped: bool = False
+
+    @property
+    def related(self) -> tuple[Related, ...]:
+        """Return the related tables whose rows are part of the answer."""
+        return tuple(i for i in self.items if isinstance(i, Related) and i.level.items)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the answer's values, in order."""
+        found: list[str] = []
+        for item in self.items:
+            if isinstance(item, Output):
+                found.append(item.name)
+            elif item.level.items:
+                found += item.level.names() if item.spread else (item.name,)
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A page of rows of one table."""
+    """A page of rows; `counted` is what a count counts, wherever the page begins."""
 
-    table: Visible
-    columns: tuple[str, ...]
-    where: Condition
-    order: tuple[Order, ...]
-    limit: int
-    offset: int
-    count: Count | None
-    max_bytes: int
+    level: Level
+    counted: Level
+    count: Count | None = None
+    output: Literal["json", "columns", "csv"] = "json"
+    keyset: bool = False

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
 
-from fluxbase.errors import Forbidden, InvalidArgument, InvalidData, TooLarge, TooManyAffected
-from fluxbase.tables import build, diagnose, filters, plan, projection, writes
+from fluxbase.grammar.query import Settings
+from fluxbase.tables import reading, writing
+from fluxbase.tables.plan import Count  # noqa: TC001 - pydantic reads it
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonRows, write
 
 if TYPE_CHECKING:
-    from fluxbase.db.relation import Visible
-    from fluxbase.db.sql import Statement
-    from fluxbase.db.types import Record
+    from collections.abc import Mapping
 
 Table = Annotated[
     str,
@@ -24,18 +24,51 @@ Table = Annotated[
 Filter = Annotated[
     dict[str, Any],
     Field(
-        description='Conditions by column, all must hold: {"age": "gte.18", "id": 5}. '
-        "Operators: eq neq gt gte lt lte like ilike is isnot in nin cs cd ov. Several on one "
-        'column as a list: ["gte.1", "lt.9"]'
+        description='Conditions by column, all must hold: {"age": "gte.18", "id": 5} or '
+        '{"age": {"gte": 18}}. Operators: eq neq gt gte lt lte like ilike match imatch is isnot in '
+        "nin isdistinct cs cd ov fts plfts phfts wfts sl sr nxr nxl adj; 'not.' before, (any) or "
+        '(all) after: "like(any).{a*,b*}". Several on one column as a list. Groups: '
+        '{"or": [{"a": 1}, {"b": "is.null"}]}. JSON: "data->>kind". Embedded: "author.name".'
     ),
 ]
 Returning = Annotated[
-    str, Field(description="Columns of the written rows to return, * for all, '' for none")
+    str,
+    Field(
+        description="Columns of the written rows to return, related tables too, * for all, "
+        "'' for none"
+    ),
 ]
 DryRun = Annotated[bool, Field(description="Try it, report what would change, and undo it")]
 MaxAffected = Annotated[
     int, Field(ge=1, le=1_000_000, description="Refuse, changing nothing, if more rows match")
 ]
+IfMatch = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description='Values the rows must still have, such as {"version": 3}; if one differs, '
+        "nothing is changed"
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f]+$",
+        description="A word of your own for this call: sent again within a day, it answers as the "
+        "first time and changes nothing",
+    ),
+]
+
+
+@checked(config=ConfigDict(extra="forbid"), frozen=True, slots=True)
+class Embedded:
+    """What is asked of the rows of one embedded table."""
+
+    filter: dict[str, Any] | None = None
+    order: str | None = None
+    limit: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    offset: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +79,33 @@ class Page:
     truncated: bool
     next_offset: int | None
     total: int | None
+    next_after: str | None = None
+    columns: tuple[str, ...] | None = None
+    csv: str | None = None
 
     def text(self) -> str:
-        """Return the rows as a bare JSON array."""
+        """Return the rows as a bare JSON array, or as the compact form that was asked for."""
+        if self.csv is not None:
+            return self.csv
+        if self.columns is not None:
+            return write({"columns": self.columns, "rows": self.rows}).decode()
         return self.rows
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the page without what it does not have."""
+        found: dict[str, Any] = {
+            "rows": self.rows,
+            "truncated": self.truncated,
+            "next_offset": self.next_offset,
+            "total": self.total,
+        }
+        if self.next_after is not None:
+            found["next_after"] = self.next_after
+        if self.columns is not None:
+            found["columns"] = self.columns
+        if self.csv is not None:
+            found["csv"] = self.csv
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,104 +154,123 @@ class Counted:
     count: int
 
 
-@tool(scopes=("read:tables",), title="Query a table", read_only=True)
+@tool(scopes=("read:tables",), title="Query a table", read_only=True, untrusted=True)
 async def query_table(
     ctx: Context,
     table: Table,
-    select: Annotated[str, Field(description="Columns such as id,email, or *")] = "*",
+    select: Annotated[
+        str,
+        Field(
+            description="Columns such as id,email or *; total:amount.sum(),data->>kind,day::text; "
+            "related tables: *,author(name),comments(id,body)"
+        ),
+    ] = "*",
     filter: Filter | None = None,  # noqa: A002 - the argument's name in the protocol
     order: Annotated[
-        str | None, Field(description="Sorting such as created_at.desc,id.asc.nullslast")
+        str | None,
+        Field(description="Sorting such as created_at.desc.nullslast,id or author(name)"),
     ] = None,
     limit: Annotated[int, Field(ge=1, description="Most rows to return")] = 100,
     offset: Annotated[int, Field(ge=0, le=2**53, description="Rows to skip")] = 0,
+    after: Annotated[
+        str | None,
+        Field(description="Go on where a page ended: its next_after; '' for the first page"),
+    ] = None,
     count: Annotated[
-        Literal["exact"] | None, Field(description="Also count all matching rows")
+        Count | None,
+        Field(description="Also count all matching rows: exactly, or fast where there are many"),
+    ] = None,
+    embed: Annotated[
+        dict[str, Embedded] | None,
+        Field(
+            description="Order, limit, offset and filter of embedded tables by path: "
+            '{"comments": {"order": "id.desc", "limit": 3}}'
+        ),
+    ] = None,
+    output: Annotated[
+        reading.Output,
+        Field(description="json, or with fewer tokens: columns (names once), csv"),
+    ] = "json",
+    max_bytes: Annotated[
+        int | None, Field(ge=256, description="Most bytes of rows in the answer")
     ] = None,
 ) -> Page:
-    """Read rows of a table under the caller's row-level security.
+    """Read rows of a table under the caller's row-level security, in PostgREST's grammar.
 
     Returns a JSON array of rows. Only rows the caller may see exist. When there are more rows than
-    `limit`, `truncated` is true and `next_offset` says where to go on.
+    `limit`, `truncated` is true; go on with `next_offset`, or with `next_after` when rows are
+    sorted. Related tables are embedded through foreign keys: select
+    `id,author(name),comments!inner(body)`; `!name` tells between several relationships.
     """
-    target = await _find(ctx, table)
-    columns = projection.columns(target, select)
-    conditions = filters.parse(target, filter or {})
-    asked = plan.Read(
-        table=target,
-        columns=columns,
-        where=conditions,
-        order=projection.sorting(target, order),
-        limit=_limit(ctx, limit),
-        offset=offset,
-        count=count,
-        max_bytes=ctx.config.max_bytes,
-    )
-    row = await _run(ctx, build.read(asked), conditions)
-    text, kept, seen, total = row[1], row[2], row[3], row[4]
-    if not kept and seen:
-        raise TooLarge(
-            f"the row at offset {offset} alone is larger than {ctx.config.max_bytes} bytes",
-            hint="select fewer columns",
-        )
-    ctx.rows = kept
-    truncated = seen > kept
-    return Page(JsonRows(text), truncated, offset + kept if truncated else None, total)
+    wanted = reading.Wanted(
+        table, select, filter, order, limit, offset, after, count,
+        _settings(embed), output, max_bytes,
+    )  # fmt: skip
+    found = await reading.page(ctx, wanted)
+    next_offset = offset + found.kept if found.truncated and after is None else None
+    rows = JsonRows(found.text)
+    if output == "json":
+        return Page(rows, found.truncated, next_offset, found.total, found.next_after)
+    names = found.columns
+    if output == "columns":
+        return Page(rows, found.truncated, next_offset, found.total, found.next_after, names)
+    csv = reading.csv(names, found.text)
+    none = JsonRows("[]")
+    return Page(none, found.truncated, next_offset, found.total, found.next_after, None, csv)
 
 
 @tool(scopes=("read:tables",), title="Count records", read_only=True)
 async def count_records(ctx: Context, table: Table, filter: Filter | None = None) -> Counted:  # noqa: A002
     """Count the rows of a table that meet a filter and that the caller may see."""
-    target = await _find(ctx, table)
-    projection.columns(target, "*")
-    conditions = filters.parse(target, filter or {})
-    row = await _run(ctx, build.count(target.relation, conditions), conditions)
-    return Counted(row[1])
+    return Counted(await reading.count(ctx, table, filter))
 
 
-@tool(scopes=("write:tables",), title="Insert records")
+@tool(scopes=("write:tables",), title="Insert records", untrusted=True)
 async def insert_record(
     ctx: Context,
     table: Table,
     data: Annotated[
         dict[str, Any] | list[dict[str, Any]],
-        Field(description="One row as an object, or several as an array with the same columns"),
+        Field(
+            description="One row as an object, or several as an array; columns left out get their "
+            "defaults"
+        ),
     ],
     returning: Returning = "*",
     on_conflict: Annotated[
         str | None,
-        Field(description="Columns of a unique constraint: update the row that has them already"),
+        Field(
+            description="Columns of a unique constraint, or its name: what to do with the row that "
+            "has them already"
+        ),
     ] = None,
     on_conflict_action: Annotated[
-        Literal["update", "ignore"], Field(description="What on_conflict does with that row")
-    ] = "update",
+        Literal["update", "ignore"] | None,
+        Field(
+            description="Update that row (default) or ignore the new one; ignore without "
+            "on_conflict ignores any duplicate"
+        ),
+    ] = None,
     dry_run: DryRun = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> Inserted:
     """Insert one row or many, all or none, and return them as stored.
 
     A row that the caller's policies do not allow refuses the whole call.
     """
-    target = await _find(ctx, table)
     rows = data if isinstance(data, list) else [data]
-    if len(rows) > ctx.max_rows:
-        raise InvalidArgument(f"data: at most {ctx.max_rows} rows in one call")
-    grant = target.grant
-    columns = writes.written_columns(target, rows, _writable(grant.insert), "data")
-    conflict = None
-    if on_conflict is not None:
-        conflict = (projection.columns(target, on_conflict, "on_conflict"), on_conflict_action)
-    back = _back(ctx, target, returning)
-    statement = writes.insert(target, rows, columns, conflict, back)
-    try:
-        async with ctx.write(target, dry_run=dry_run) as session:
-            row = await session.fetchrow(statement)
-    except InvalidData as error:
-        raise await diagnose.explain_rows(ctx, target, rows, error) from error
-    ctx.rows = row[1]
-    return Inserted(row[1], JsonRows(row[2]), _cut(row, back), dry_run)
+    manner = writing.Manner(returning, dry_run, idempotency_key)
+    done = await writing.insert(ctx, table, rows, on_conflict, on_conflict_action, manner)
+    return Inserted(done.rows, JsonRows(done.records), done.truncated, dry_run)
 
 
-@tool(scopes=("write:tables",), title="Update records", destructive=True, idempotent=True)
+@tool(
+    scopes=("write:tables",),
+    title="Update records",
+    destructive=True,
+    idempotent=True,
+    untrusted=True,
+)
 async def update_record(
     ctx: Context,
     table: Table,
@@ -204,20 +279,22 @@ async def update_record(
     returning: Returning = "*",
     max_affected: MaxAffected = 1000,
     dry_run: DryRun = False,
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Updated:
     """Change the rows that meet a filter, all or none; the filter must not be empty."""
-    target, conditions = await _matched(ctx, table, filter)
-    columns = writes.written_columns(target, [data], _writable(target.grant.update), "data")
-    back = _back(ctx, target, returning)
-    statement = writes.update(target, data, columns, conditions, back)
-    try:
-        row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
-    except InvalidData as error:
-        raise await diagnose.explain_rows(ctx, target, [data], error) from error
-    return Updated(row[1], JsonRows(row[2]), _cut(row, back), dry_run)
+    manner = writing.Manner(returning, dry_run, idempotency_key)
+    done = await writing.update(ctx, table, data, filter, if_match, max_affected, manner)
+    return Updated(done.rows, JsonRows(done.records), done.truncated, dry_run)
 
 
-@tool(scopes=("write:tables",), title="Delete records", destructive=True, idempotent=True)
+@tool(
+    scopes=("write:tables",),
+    title="Delete records",
+    destructive=True,
+    idempotent=True,
+    untrusted=True,
+)
 async def delete_record(
     ctx: Context,
     table: Table,
@@ -225,87 +302,19 @@ async def delete_record(
     returning: Returning = "*",
     max_affected: MaxAffected = 1000,
     dry_run: DryRun = False,
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Deleted:
     """Delete the rows that meet a filter, all or none; the filter must not be empty."""
-    target, conditions = await _matched(ctx, table, filter)
-    if not target.grant.delete:
-        raise Forbidden("the database does not allow this caller to delete from the table")
-    back = _back(ctx, target, returning)
-    statement = writes.delete(target, conditions, back)
-    row = await _change(ctx, target, statement, conditions, max_affected, dry_run=dry_run)
-    return Deleted(row[1], JsonRows(row[2]), _cut(row, back), dry_run)
+    manner = writing.Manner(returning, dry_run, idempotency_key)
+    done = await writing.delete(ctx, table, filter, if_match, max_affected, manner)
+    return Deleted(done.rows, JsonRows(done.records), done.truncated, dry_run)
 
 
-async def _find(ctx: Context, table: str) -> Visible:
-    target = await ctx.catalog.find(ctx.who, table)
-    ctx.target = target.relation.full_name
-    return target
-
-
-async def _matched(ctx: Context, table: str, filter_: dict[str, Any]) -> tuple[Visible, plan.All]:
-    target = await _find(ctx, table)
-    if not filter_:
-        raise InvalidArgument(
-            "filter: an empty filter would touch every row",
-            hint="name the rows, for example by their id",
-        )
-    return target, filters.parse(target, filter_)
-
-
-async def _run(ctx: Context, statement: Statement, conditions: plan.All) -> Record:
-    try:
-        return await ctx.read(statement)
-    except InvalidData as error:
-        raise await diagnose.explain(ctx, conditions, error) from error
-
-
-async def _change(
-    ctx: Context,
-    target: Visible,
-    statement: Statement,
-    conditions: plan.All,
-    max_affected: int,
-    *,
-    dry_run: bool,
-) -> Record:
-    try:
-        async with ctx.write(target, dry_run=dry_run) as session:
-            row = await session.fetchrow(statement)
-            if row[1] > max_affected:
-                raise TooManyAffected(
-                    f"{row[1]} rows match, more than max_affected ({max_affected}); "
-                    "nothing was changed",
-                    hint="narrow the filter, or raise max_affected",
-                )
-    except InvalidData as error:
-        raise await diagnose.explain(ctx, conditions, error) from error
-    ctx.rows = row[1]
-    return row
-
-
-def _limit(ctx: Context, limit: int) -> int:
-    if limit > ctx.config.max_rows:
-        raise InvalidArgument(
-            f"limit: at most {ctx.config.max_rows} rows in one answer",
-            hint="read on with offset",
-        )
-    # A key's own maximum may lie below the default limit; `truncated` then tells the caller.
-    return min(limit, ctx.max_rows)
-
-
-def _back(ctx: Context, target: Visible, returning: str) -> writes.Written:
-    # Who may write but not read still can write: then there is nothing that `*` could return.
-    nothing = not returning.strip() or (returning.strip() == "*" and not target.readable)
-    columns = () if nothing else projection.columns(target, returning, "returning")
-    return writes.Written(columns, ctx.max_rows, ctx.config.max_bytes)
-
-
-def _writable(columns: frozenset[str]) -> frozenset[str]:
-    if not columns:
-        raise Forbidden("the database does not allow this caller to write to the table this way")
-    return columns
-
-
-def _cut(row: Record, back: writes.Written) -> bool:
-    """Return whether some of the written rows are not among the records, though asked for."""
-    return bool(back.columns) and row[3] < row[1]
+def _settings(embed: Mapping[str, Embedded] | None) -> dict[str, Settings] | None:
+    if not embed:
+        return None
+    return {
+        path: Settings(given.filter, given.order, given.limit, given.offset)
+        for path, given in embed.items()
+    }

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fluxbase.db.audit import entry
+from fluxbase.strict_json import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from fluxbase.config.model import Database as DatabaseConfig
@@ -53,12 +54,16 @@ class Context:
         """The most rows one answer to this caller carries."""
         return min(self.config.max_rows, self.who.max_rows or self.config.max_rows)
 
-    async def read(self, statement: Statement) -> Record:
+    def read(self, statement: Statement) -> Coroutine[Any, Any, Record]:
         """Return the one row of a reading statement run as the caller."""
-        return await self.database.read(self.who, statement)
+        return self.database.read(self.who, statement)
+
+    async def explain(self, statement: Statement) -> int:
+        """Return how many rows Postgres expects of an `EXPLAIN (FORMAT JSON)` run as the caller."""
+        return await self.database.explain(self.who, statement)
 
     def write(
-        self, table: Visible, *, dry_run: bool = False
+        self, table: Visible, *, dry_run: bool = False, key: str | None = None
     ) -> AbstractAsyncContextManager[Session]:
         """Open a write transaction as the caller; it records the call on `table` by itself."""
         self.target = table.relation.full_name
@@ -68,8 +73,9 @@ class Context:
             key=self.audit_key,
             who=self.who,
             target=self.target,
-            arguments=self.arguments,
+            # The order of names in an object means nothing, so it must not tell calls apart.
+            arguments=self.arguments if key is None else in_order(self.arguments),
             request_id=self.request_id,
             remote=self.remote,
         )
-        return self.database.write(self.who, record, table, dry_run=dry_run)
+        return self.database.write(self.who, record, table, dry_run=dry_run, key=key)

@@ -28,6 +28,7 @@ class Declared:
     uri: str
     scopes: tuple[str, ...]
     title: str
+    untrusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Resource:
     title: str
     description: str
     scopes: tuple[str, ...]
+    untrusted: bool
     function: Callable[..., Any]
     pattern: re.Pattern[str]
 
@@ -77,7 +79,7 @@ class Resource:
 
 
 def resource(
-    uri: str, *, scopes: tuple[str, ...], title: str
+    uri: str, *, scopes: tuple[str, ...], title: str, untrusted: bool = False
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as the reader of `uri`; `{name}` in it is an argument of the function.
 
@@ -85,11 +87,12 @@ def resource(
         uri: the URI or template; `?offset={offset}`-like parts are not needed, paging is by cursor.
         scopes: any one of them lets a caller read it.
         title: the name people see.
+        untrusted: its text is what users wrote, such as rows.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
-    declared = Declared(uri, scopes, title)
+    declared = Declared(uri, scopes, title, untrusted)
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
         setattr(function, _MARK, declared)
@@ -120,6 +123,7 @@ def resources_of(module: ModuleType) -> list[Resource]:
                 title=declared.title,
                 description=description,
                 scopes=declared.scopes,
+                untrusted=declared.untrusted,
                 function=function,
                 pattern=re.compile(pattern),
             )

@@ -50,7 +50,7 @@ class Signature:
         """
         try:
             checked: object = self._adapter.validate_python(arguments)
-            return dict(vars(checked))
+            return vars(checked)  # of an object that nobody else has
         except ValidationError as error:
             raise InvalidArgument("; ".join(self._explain(error))) from None
 

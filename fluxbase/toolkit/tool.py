@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from fluxbase.principal import SCOPES
 from fluxbase.toolkit.signature import Signature
@@ -30,6 +30,7 @@ class Declared:
     read_only: bool
     destructive: bool
     idempotent: bool
+    untrusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Tool:
     read_only: bool
     destructive: bool
     idempotent: bool
+    untrusted: bool
     signature: Signature
     function: Callable[..., Any]
 
@@ -73,6 +75,7 @@ def tool(
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
+    untrusted: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as a tool; it stays an ordinary function.
 
@@ -82,11 +85,13 @@ def tool(
         read_only: it changes nothing, and may run on a replica.
         destructive: it can overwrite or delete.
         idempotent: calling it twice does what calling it once does.
+        untrusted: its text is what users wrote. A result with objects whose members are not
+            declared is taken for that without being marked.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
-    declared = Declared(scopes, title, read_only, destructive, idempotent)
+    declared = Declared(scopes, title, read_only, destructive, idempotent, untrusted)
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
         setattr(function, _MARK, declared)
@@ -109,6 +114,7 @@ def tools_of(module: ModuleType) -> list[Tool]:
         description = inspect.getdoc(function)
         if not _NAME.match(name) or not description:
             raise ValueError(f"{module.__name__}.{name}: a plain name and a docstring are needed")
+        signature = Signature(function)
         found.append(
             Tool(
                 name=name,
@@ -118,8 +124,21 @@ def tools_of(module: ModuleType) -> list[Tool]:
                 read_only=declared.read_only,
                 destructive=declared.destructive,
                 idempotent=declared.idempotent,
-                signature=Signature(function),
+                untrusted=declared.untrusted or _is_open(signature.output_schema),
+                signature=signature,
                 function=function,
             )
         )
     return found
+
+
+def _is_open(schema: object) -> bool:
+    """Return whether a schema has room for objects whose members it does not name: rows."""
+    if isinstance(schema, list):
+        return any(_is_open(item) for item in cast("list[object]", schema))
+    if not isinstance(schema, dict):
+        return False
+    node = cast("dict[str, object]", schema)
+    return (node.get("type") == "object" and "properties" not in node) or any(
+        _is_open(item) for item in node.values()
+    )

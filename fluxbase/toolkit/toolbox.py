@@ -159,7 +159,8 @@ class Runner:
         except Exception as error:
             await self._failed(ctx, error, started)
             raise
-        structured = write(result)
+        shaped: Callable[[], object] | None = getattr(result, "as_json", None)
+        structured = write(shaped() if shaped else result)
         # A result may say itself what a model should read; else it reads the JSON.
         own: Callable[[], str] | None = getattr(result, "text", None)
         text = own() if own else structured.decode()

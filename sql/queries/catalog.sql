@@ -32,7 +32,9 @@ SELECT json_build_object(
         FROM pg_type b LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
         JOIN pg_namespace n ON n.oid = coalesce(e.typnamespace, b.typnamespace)
         WHERE b.oid = coalesce(nullif(t.typbasetype, 0), a.atttypid)),
-      'category', t.typcategory, 'element', t.typelem <> 0 AND t.typcategory = 'A',
+      'category', t.typcategory, 'element', EXISTS (
+        SELECT FROM pg_type b WHERE b.oid = coalesce(nullif(t.typbasetype, 0), t.oid) AND b.typelem <> 0
+        AND b.typcategory = 'A'),
       'not_null', a.attnotnull, 'default', pg_get_expr(d.adbin, d.adrelid),
       'generated', a.attgenerated <> '' OR a.attidentity = 'a', 'identity', a.attidentity <> '',
       'comment', col_description(c.oid, a.attnum),
@@ -43,9 +45,30 @@ SELECT json_build_object(
     JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  'computed', (
+    SELECT coalesce(json_agg(json_build_object(
+      'name', p.proname, 'function', format('%I.%I', pn.nspname, p.proname),
+      'type', format_type(p.prorettype, NULL),
+      'base', format_type(coalesce(nullif(t.typbasetype, 0), p.prorettype), NULL),
+      'cast', (
+        SELECT format('%I.%I', n.nspname, coalesce(e.typname, b.typname)) || CASE WHEN e.oid IS NULL THEN '' ELSE '[]' END
+        FROM pg_type b LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
+        JOIN pg_namespace n ON n.oid = coalesce(e.typnamespace, b.typnamespace)
+        WHERE b.oid = coalesce(nullif(t.typbasetype, 0), p.prorettype)),
+      'category', t.typcategory, 'element', t.typelem <> 0 AND t.typcategory = 'A',
+      'comment', obj_description(p.oid, 'pg_proc'), 'values', NULL
+    ) ORDER BY p.proname), '[]')
+    FROM pg_proc p
+    JOIN pg_namespace pn ON pn.oid = p.pronamespace
+    JOIN pg_type t ON t.oid = p.prorettype
+    WHERE p.pronamespace = c.relnamespace AND p.pronargs = 1 AND p.proargtypes[0] = c.reltype AND p.prokind = 'f'
+      AND NOT p.proretset AND t.typtype <> 'p'
+      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = p.proname)),
+  'rule', CASE WHEN c.relkind IN ('v', 'm') THEN (
+    SELECT r.ev_action::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename = '_RETURN') END,
   'constraints', (
     SELECT coalesce(json_agg(json_build_object(
-      'name', k.conname, 'type', k.contype,
+      'name', k.conname, 'type', k.contype, 'inherited', k.conparentid <> 0,
       'columns', (SELECT json_agg(a.attname ORDER BY o.n) FROM unnest(k.conkey) WITH ORDINALITY o(num, n)
                   JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num),
       'foreign', k.confrelid::bigint,
@@ -92,7 +115,9 @@ SELECT c.oid::bigint AS oid, has_table_privilege($1, c.oid, 'DELETE') AS delete,
     AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'INSERT')) END AS insert,
   CASE WHEN NOT has_table_privilege($1, c.oid, 'UPDATE') THEN ARRAY(
     SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
-    AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'UPDATE')) END AS update
+    AND NOT a.attisdropped AND has_column_privilege($1, c.oid, a.attnum, 'UPDATE')) END AS update,
+  ARRAY(SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = c.relnamespace AND p.pronargs = 1
+    AND p.proargtypes[0] = c.reltype AND has_function_privilege($1, p.oid, 'EXECUTE')) AS computed
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -119,6 +144,9 @@ SELECT md5(concat_ws('/',
    WHERE a.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'),
   (SELECT string_agg(concat_ws(',', oid, xmin), ';' ORDER BY oid) FROM pg_policy),
+  (SELECT string_agg(concat_ws(',', p.oid, p.xmin), ';' ORDER BY p.oid) FROM pg_proc p
+   JOIN pg_class c ON p.pronargs = 1 AND p.proargtypes[0] = c.reltype AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+   WHERE p.oid >= 16384),
   (SELECT string_agg(concat_ws(',', oid, xmin), ';' ORDER BY oid) FROM pg_constraint),
   (SELECT string_agg(concat_ws(',', oid, xmin), ';' ORDER BY oid) FROM pg_attrdef),
   (SELECT string_agg(concat_ws(',', oid, xmin), ';' ORDER BY oid) FROM pg_enum),

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxbase.auth.credential import Credential
 from fluxbase.db.audit import shape_of
-from fluxbase.db.sql import Sql
-from fluxbase.tables import shapes
-from tests.unit.tables.test_shapes import TABLE
 from tests.world import Refused
 
 if TYPE_CHECKING:
@@ -102,10 +100,18 @@ def test_the_shape_of_a_call_is_small_whatever_the_call() -> None:
     assert shape_of({"filter": {"id": "eq.1"}}) == {"filter": {"id": "string"}}
 
 
-def test_a_very_long_text_is_not_remembered() -> None:
-    texts = shapes.Texts()
-    texts.keep(("long",), TABLE.relation, Sql("x" * 100_000))
-    assert texts.get(("long",), TABLE.relation) is None
+async def test_what_is_remembered_of_reads_is_bounded(
+    backend: Backend, server: Server, user1: Caller
+) -> None:
+    credential = Credential(text=user1.key, source="x-client-key")
+    who = await server.authenticator.authenticate(credential, None)
+    plans = (await backend.database.catalog.sight(who)).plans
+    plans.clear()
+    await user1.rows("notes", filter={"or": [{"title": f"eq.{n}"} for n in range(200)]})
+    assert plans == {}
+    for n in range(3000):
+        await user1.rows("notes", select=f"a{n}:id", limit=1)
+        assert len(plans) <= 2048
 
 
 async def test_changes_are_seen_while_announcements_cannot_be_heard(

@@ -280,7 +280,7 @@ async def test_a_row_of_others_tells_nothing_but_that_its_key_is_taken(
     "arguments",
     [
         {"offset": -1}, {"offset": 2**53 + 1}, {"offset": 1.5}, {"offset": "x"}, {"offset": None},
-        {"limit": 0}, {"limit": -5}, {"limit": 10**6}, {"limit": None}, {"count": "planned"},
+        {"limit": 0}, {"limit": -5}, {"limit": 10**6}, {"limit": None}, {"count": "guessed"},
         {"count": True}, {"select": None}, {"filter": []}, {"nope": 1},
     ],
     ids=str,

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
 from fluxbase.db.sql import Sql
-from fluxbase.tables import build
-from fluxbase.tables.shapes import Texts
+from fluxbase.tables import expressions
 from tests.security.attacks import ATTACKS, CALLS, URIS, VALUE
 from tests.security.test_isolation import SEED
 from tests.world import USER2, Refused
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import httpx2
     from hypothesis.strategies import SearchStrategy
 
+    from fluxbase.app.backend import Backend
     from fluxbase.db.relation import Column
     from tests.world import Caller
 
@@ -167,7 +167,7 @@ async def test_weakness_1_is_takes_only_its_own_words(
 
 @pytest.mark.parametrize(
     "select",
-    ["count(*)", "id as x", "id+1", "id-1", "id/1", "id::text", "(SELECT body FROM hidden.vault)",
+    ["count(*)", "id as x", "id+1", "id-1", "id/1", "id::oid", "(SELECT body FROM hidden.vault)",
      "id, secret as id", "*, secret", "notes.secret", "notes", "notes.*", "row_to_json(notes)",
      "ctid"],
 )  # fmt: skip
@@ -182,7 +182,7 @@ async def test_weakness_1_select_takes_only_names_of_columns(
         more = {"filter": {"id": 1}} if tool == "delete_record" else {}
         with pytest.raises(Refused) as refused:
             await user1.call(tool, table="notes", **{argument: select}, **more)
-        assert refused.value.code in ("FLX102", "FLX202")
+        assert refused.value.code in ("FLX102", "FLX202", "FLX203")
     assert await user1.call("count_records", table="notes") == {"count": 10}
 
 
@@ -251,18 +251,18 @@ async def test_a_long_filter_is_answered_in_time_that_grows_with_its_length(
 
 
 async def test_control_a_value_in_the_text_of_a_statement_is_an_injection(
-    user1: Caller, canary: Any, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, user1: Caller, canary: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pasting(_column: Column, value_: Sql) -> Sql:
         return Sql(f"('{pasted}' || coalesce({value_}::text, ''))")
 
-    monkeypatch.setattr(build, "literal", pasting)
-    monkeypatch.setattr(build, "_TEXTS", Texts())
+    monkeypatch.setattr(expressions, "literal", pasting)
+    backend.database.catalog.forget()
     pasted = "x') OR title LIKE 'user1%' OR title = ('"
     rows_ = await user1.rows("notes", filter={"title": "eq.x"})
     assert len(rows_) == 10
     pasted = "'; DROP TABLE public.canary; --"
-    monkeypatch.setattr(build, "_TEXTS", Texts())
+    backend.database.catalog.forget()
     arguments = {"table": "notes", "filter": {"title": "eq.x"}}
     params = {"name": "query_table", "arguments": arguments}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}

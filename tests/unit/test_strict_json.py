@@ -62,11 +62,18 @@ def test_a_number_a_float_would_change_comes_back_exact(digits: str):
     assert value == Decimal(digits)
 
 
-@pytest.mark.parametrize("digits", ["0.1", "1.10", "1e300", "2.5e-300", "0.30000000000000004"])
+@pytest.mark.parametrize("digits", ["0.1", "1e+300", "2.5e-300", "0.30000000000000004"])
 def test_a_number_a_float_holds_comes_back_as_a_float(digits: str):
     value = loads(digits.encode())
     assert isinstance(value, float)
     assert value == float(digits)
+
+
+@pytest.mark.parametrize("digits", ["1.10", "1e300", "0.00", "-2.50", "100.0e1"])
+def test_the_digits_of_a_number_are_kept_as_they_were_written(digits: str):
+    value = loads(digits.encode())
+    assert isinstance(value, Decimal)
+    assert value.as_tuple() == Decimal(digits).as_tuple()
 
 
 @pytest.mark.parametrize("digits", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 40])

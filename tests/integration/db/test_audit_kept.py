@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
     from fluxbase.app.backend import Backend
 
 
+MICROSECOND = timedelta(microseconds=1)
+
+
 def call(target: str) -> Any:
     return SimpleNamespace(
-        who=None,
+        who=SimpleNamespace(kind="client_key", id="somebody"),
         action="test",
         target=target,
         arguments={},
@@ -89,3 +94,40 @@ def test_only_an_address_is_kept_as_one() -> None:
         "fe80::1",
         "10.0.0.1",
     ]
+
+
+async def test_a_flush_writes_what_was_there_and_does_not_chase_what_comes_meanwhile(
+    backend: Backend, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(backend, monkeypatch)
+    admin = backend.database.admin
+
+    async def slow(name: str, /, **arguments: object) -> Any:
+        book.log.add(call("late"), "ok", None, time.perf_counter())
+        return await admin(name, **arguments)
+
+    monkeypatch.setattr(backend.database, "admin", slow)
+    book.log.add(call("early"), "ok", None, time.perf_counter())
+    await book.log.flush()
+    assert await kept(owner, "early") == 1
+    assert await kept(owner, "late") == 0
+    await book.log.flush()
+    assert await kept(owner, "late") == 1
+
+
+async def test_a_record_tells_when_the_call_was(backend: Backend, owner: Any) -> None:
+    log = AuditLog(backend.database, key=b"k", reads=True, retention=1, on_lost=lambda: None)
+    before = datetime.now(UTC)
+    log.add(call("timed"), "ok", None, time.perf_counter() - 1.5)
+    after = datetime.now(UTC)
+    await log.flush()
+    row = await owner.fetchrow("SELECT at, duration_ms FROM platform.audit WHERE target = 'timed'")
+    assert before - MICROSECOND <= row["at"] <= after + MICROSECOND
+    assert 1500 <= row["duration_ms"] < 10_000
+
+
+def test_the_same_arguments_have_the_same_mac_under_one_key_and_another_under_another() -> None:
+    arguments = {"id": 1}
+    macs = [entry("a", key=k, arguments=arguments).arguments_mac for k in (b"k", b"k", b"other")]
+    assert macs[0] == macs[1] != macs[2]
+    assert macs[0] == hmac.digest(b"k", b'{"id":1}', "sha256").hex()

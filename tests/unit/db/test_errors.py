@@ -46,7 +46,8 @@ CASES: list[tuple[str, type[FluxbaseError]]] = [
     ("54001", InvalidArgument),
     ("42501", Forbidden),
     ("XX000", InternalError),
-    ("42601", InternalError),
+    ("42601", InvalidArgument),
+    ("42704", InvalidArgument),
 ]
 
 
@@ -66,6 +67,11 @@ def test_every_sqlstate_has_its_error_and_no_word_of_postgres_passes(
 
 def test_a_broken_function_of_the_database_is_not_the_callers_fault() -> None:
     assert isinstance(translate(raised("42P01", W="PL/pgSQL function f()")), InternalError)
+
+
+def test_a_flaw_in_the_text_of_a_statement_is_no_callers_fault() -> None:
+    for state in ("42601", "42704"):
+        assert isinstance(translate(raised(state, P="7")), InternalError)
 
 
 def visible(*columns: str) -> Visible:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxbase.mcp.deadline import Deadline
+from fluxbase.mcp.deadline import Deadline, Deadlines
 
 
 def soon(seconds: float) -> float:
@@ -76,3 +76,55 @@ async def test_outside_of_a_task_there_is_nothing_to_end() -> None:
     asyncio.get_running_loop().call_soon(enter)
     await asyncio.sleep(0.01)
     assert len(failed) == 1
+
+
+async def test_deadlines_of_one_length_end_what_takes_too_long_and_nothing_else() -> None:
+    deadlines = Deadlines(0.05)
+    ended: list[int] = []
+
+    async def work(number: int, seconds: float) -> None:
+        try:
+            with deadlines.start():
+                await asyncio.sleep(seconds)
+        except TimeoutError:
+            ended.append(number)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    await asyncio.gather(*(work(n, 5 if n % 2 else 0) for n in range(10)))
+    assert ended == [1, 3, 5, 7, 9]
+    await work(11, 5)  # the timer is set again for who comes later
+    assert ended[-1] == 11
+
+
+async def test_a_deadline_among_others_leaves_a_cancellation_from_outside_alone() -> None:
+    deadlines = Deadlines(5)
+
+    async def work() -> None:
+        with deadlines.start():
+            await asyncio.sleep(5)
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_deadline_that_begins_later_ends_later() -> None:
+    deadlines = Deadlines(0.1)
+    ended: list[str] = []
+
+    async def work(name: str) -> None:
+        with pytest.raises(TimeoutError), deadlines.start():
+            await asyncio.sleep(5)
+        ended.append(name)
+
+    first = asyncio.ensure_future(work("first"))
+    await asyncio.sleep(0.05)
+    second = asyncio.ensure_future(work("second"))
+    await first
+    assert ended == ["first"]
+    assert not second.done()
+    await second

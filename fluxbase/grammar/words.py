@@ -5,16 +5,13 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from fluxbase.errors import InvalidFilter, UnknownColumn
+from fluxbase.errors import InvalidFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluxbase.db.relation import Column, Visible
-
-_SHOWN = 63
-# Types without `=` and `<`: asking for these would be Postgres' error rather than the caller's.
-UNORDERED: Final = frozenset({"json", "xml", "point"})
+_SHOWN: Final = 63
+_COMPARED: Final = 1600
 
 
 def shown(word: str) -> str:
@@ -26,23 +23,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` or nothing."""
     if len(word) > _SHOWN:  # comparing takes time and memory by the length of the word
         return ""
-    close = get_close_matches(word, list(known), n=1)
+    close = get_close_matches(word, list(known)[:_COMPARED], n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def column(table: Visible, name: str, allowed: Iterable[str], where: str) -> Column:
-    """Return a column of `allowed` by its name.
-
-    Raises:
-        UnknownColumn: there is none for this caller; `where` tells the place.
-    """
-    names = list(allowed)
-    if name not in names:
-        raise UnknownColumn(
-            f"{where}: no such column {shown(name)}{nearest(name, names)}",
-            hint="describe_table lists the columns",
-        )
-    return table.relation.columns[name]
 
 
 def wrong(where: str, what: str, hint: str | None = None) -> InvalidFilter:

@@ -1,0 +1,1 @@
+"""The grammar of requests, judged by PostgREST itself: see README.md."""

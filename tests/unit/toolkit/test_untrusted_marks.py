@@ -1,0 +1,136 @@
+"""Which answers hold what users wrote: each tool and resource says so, and forgetting it shows."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from fluxbase.app.server import toolbox
+from fluxbase.config import Config
+from fluxbase.toolkit import Context, resource, tool
+from fluxbase.toolkit.json_text import JsonRows  # noqa: TC001 - read by the signature
+from fluxbase.toolkit.resource import resources_of
+from fluxbase.toolkit.tool import Tool, tools_of
+
+# Every tool and resource stands here, true when its text holds what users wrote.
+TOOLS: Final = {
+    "query_table": True,
+    "insert_record": True,
+    "update_record": True,
+    "delete_record": True,
+    "count_records": False,
+    "list_tables": False,
+    "describe_table": False,
+}
+RESOURCES: Final = {
+    "fluxbase://schema/tables": False,
+    "fluxbase://schema/tables?offset={offset}": False,
+    "fluxbase://schema/tables/{schema}/{table}": False,
+}
+
+
+@dataclass
+class Rows:
+    """Rows, passed on unread."""
+
+    rows: JsonRows
+
+
+@dataclass
+class Kept:
+    """An object of the caller's making."""
+
+    meta: dict[str, Any] | None
+
+
+@dataclass
+class Inner:
+    """Known members only."""
+
+    name: str
+
+
+@dataclass
+class Closed:
+    """Known members only, also further down."""
+
+    items: list[Inner]
+
+
+@tool(scopes=(), title="t")
+async def forgotten_rows(_ctx: Context) -> Rows:
+    """Return rows."""
+    raise NotImplementedError
+
+
+@tool(scopes=(), title="t")
+async def forgotten_object(_ctx: Context) -> Kept:
+    """Return an object."""
+    raise NotImplementedError
+
+
+@tool(scopes=(), title="t")
+async def closed(_ctx: Context) -> Closed:
+    """Return what the server knows."""
+    raise NotImplementedError
+
+
+@tool(scopes=(), title="t", untrusted=True)
+async def marked_text(_ctx: Context) -> Inner:
+    """Return a text that a user wrote."""
+    raise NotImplementedError
+
+
+@resource("test://rows", scopes=(), title="t", untrusted=True)
+async def marked_resource(_ctx: Context) -> str:
+    """Return rows."""
+    raise NotImplementedError
+
+
+@resource("test://facts", scopes=(), title="t")
+async def plain_resource(_ctx: Context) -> str:
+    """Return what the server knows."""
+    raise NotImplementedError
+
+
+MINE: Final = {t.name: t for t in tools_of(sys.modules[__name__])}
+
+
+def shows_rows(found: Tool) -> bool:
+    members = (found.signature.output_schema or {}).get("properties", {})
+    return bool({"rows", "records"} & set(members))
+
+
+def test_every_tool_and_resource_is_known_to_be_marked_or_not() -> None:
+    box = toolbox(Config())
+    assert {t.name: t.untrusted for t in box.tools.values()} == TOOLS
+    assert {r.uri: r.untrusted for r in box.resources.values()} == RESOURCES
+
+
+def test_a_tool_that_returns_rows_is_marked() -> None:
+    unmarked = [t.name for t in toolbox(Config()).tools.values() if shows_rows(t)]
+    assert unmarked
+    assert not [t for t in unmarked if not toolbox(Config()).tools[t].untrusted]
+
+
+@pytest.mark.parametrize(
+    ("name", "marked"),
+    [
+        ("forgotten_rows", True),
+        ("forgotten_object", True),
+        ("closed", False),
+        ("marked_text", True),
+    ],
+)
+def test_results_with_room_for_rows_are_marked_also_when_nobody_thought_of_it(
+    name: str, marked: bool
+) -> None:
+    assert MINE[name].untrusted is marked
+
+
+def test_a_resource_is_marked_when_it_says_so() -> None:
+    found = {r.uri: r.untrusted for r in resources_of(sys.modules[__name__])}
+    assert found == {"test://rows": True, "test://facts": False}
