@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Final, Literal
+
+import orjson
 
 from fluxbase.errors import InvalidArgument
 
@@ -21,6 +24,7 @@ SCOPES: Final[dict[str, str]] = {
     "read:schema": "Access database schema",
 }
 ALL_SCOPES: Final = "*"
+_OF_TOKENS: Final = frozenset({"exp", "iat", "nbf", "jti", "auth_time", "session_id"})
 
 Kind = Literal["client_key", "service_key", "user"]
 Untrusted = Literal["wrap", "plain"]
@@ -58,6 +62,18 @@ class Principal:
     def is_service(self) -> bool:
         """True for a service key: it becomes `service_role` and bypasses row-level security."""
         return self.kind == "service_key"
+
+    @property
+    def holder(self) -> str:
+        """Whose idempotency keys this caller's are: of a user, the one with these very claims.
+
+        What changes with every token of the same user is left out.
+        """
+        if self.kind != "user":
+            return self.id
+        claims = {k: v for k, v in orjson.loads(self.claims).items() if k not in _OF_TOKENS}
+        said = orjson.dumps([self.role, claims], option=orjson.OPT_SORT_KEYS)
+        return f"{self.id} {sha256(said).hexdigest()[:32]}"
 
     def holds(self, scopes: tuple[str, ...]) -> bool:
         """Return whether the caller holds any one of `scopes`; an empty tuple asks for none."""

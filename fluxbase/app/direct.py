@@ -68,6 +68,7 @@ async def _statement(backend: Backend, who: Principal, arguments: dict[str, Any]
         key=backend.peppers.derive("audit"),
         reads=False,
         retention=backend.config.audit.retention,
+        undo_retention=backend.config.audit.undo_retention,
         on_lost=lambda: None,
     )
     runner = Runner(toolbox(backend.config), cast("Database", noted), audit)

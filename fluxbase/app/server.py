@@ -29,6 +29,7 @@ from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
 from fluxbase.schema import resources as schema_resources
 from fluxbase.schema import tools as schema_tools
+from fluxbase.tables import resources as tables_resources
 from fluxbase.tables import tools as tables_tools
 from fluxbase.toolkit.toolbox import Runner, Toolbox
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROOMS: Final = (tables_tools, schema_tools, schema_resources)
+ROOMS: Final = (tables_tools, tables_resources, schema_tools, schema_resources)
 _CHECKS_LIVE: Final = 1.0
 _RESTART: Final = 1.0  # seconds before failed background work is started again
 
@@ -103,6 +104,7 @@ class Server:
             key=backend.peppers.derive("audit"),
             reads=config.audit.reads,
             retention=config.audit.retention,
+            undo_retention=config.audit.undo_retention,
             on_lost=self.observer.audit_lost.inc,
         )
         self.authenticator = Authenticator(
@@ -222,6 +224,7 @@ class Server:
             self.authenticator.configure(config.auth.key_cache, config.auth.jwt, verifier)
             self.audit.reads = config.audit.reads
             self.audit.retention = config.audit.retention
+            self.audit.undo_retention = config.audit.undo_retention
             self.health.allow_from = config.metrics.allow_from
             self.config = config
             self._app = app

@@ -175,9 +175,10 @@ async def _measure_here(wish: Wish) -> Measured:
 
 async def _direct(config: Config, prepared: Prepared, target: Target, wish: Wish) -> list[float]:
     seconds = min(wish.seconds * _DIRECT_SHARE, 3.0)
-    # As many connections at once as all workers' pools have, and no more than callers.
+    # As many at once as the pool has connections: waiting for one is no time of the database.
+    many = min(wish.connections, config.database.client_pool_size)
     async with open_database(config, prepared) as backend:
-        return await measure(backend, target.credential, wish.arguments, wish.connections, seconds)
+        return await measure(backend, target.credential, wish.arguments, many, seconds)
 
 
 async def _probe(target: Target) -> Answer:

@@ -30,6 +30,7 @@ _BATCH: Final = 250
 _WAITING: Final = 20_000
 _PRUNE_EVERY: Final = 3600.0
 _PRUNED: Final = 5000  # the batch of the query `prune_audit`
+_PRUNED_ROWS: Final = 1000
 _DENIALS: Final = (Forbidden, UnknownTool, UnknownResource)
 
 
@@ -65,12 +66,14 @@ class AuditLog:
         key: bytes,
         reads: bool,
         retention: float,
+        undo_retention: float,
         on_lost: Callable[[], None],
     ) -> None:
         self.key = key
         self.reads = reads
         self._database = database
         self.retention = retention
+        self.undo_retention = undo_retention
         self._on_lost = on_lost
         self._waiting: deque[_Item] = deque()
         self._blocked = False
@@ -130,10 +133,15 @@ class AuditLog:
 
     async def _prune(self) -> None:
         try:
-            while len(await self._database.admin("prune_audit", seconds=self.retention)) >= _PRUNED:
-                pass
+            await self._prune_all("prune_audit", _PRUNED, seconds=self.retention)
+            await self._prune_all("prune_undo", _PRUNED_ROWS, seconds=self.undo_retention)
+            await self._prune_all("prune_idempotency", _PRUNED_ROWS)
         except FluxbaseError as error:
             log.warning("old audit records could not be deleted: %s", error.code)
+
+    async def _prune_all(self, query: str, batch: int, **arguments: float) -> None:
+        while len(await self._database.admin(query, **arguments)) >= batch:
+            pass
 
     async def _write(self, rows: list[bytes]) -> bool:
         """Return false when the records may be written later."""

@@ -61,6 +61,7 @@ _EXACT: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "42703": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
     "42804": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
     "3F000": (Unavailable, "the table was changed at this moment; nothing was done, try again"),
+    "XX000": (InvalidArgument, "a value or a pattern is too large for the database"),
     "42601": (InvalidArgument, "a text search is not well formed; wfts and plfts take any words"),
     "42704": (InvalidArgument, "there is no text search configuration of this name"),
     "2201B": (InvalidArgument, "a regular expression is not well formed"),
@@ -68,9 +69,9 @@ _EXACT: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "42883": (InvalidArgument, "the operator does not work on the type of the column"),
     "42809": (InvalidArgument, "this kind of table cannot be used this way"),
     "55000": (InvalidArgument, "this kind of table cannot be used this way"),
+    "21000": (InvalidArgument, "two rows of the same call have the same on_conflict key"),
     "FX001": (InvalidArgument, "the role does not exist"),
     "FX002": (InvalidArgument, "the role would bypass row-level security or may log in"),
-    "21000": (InvalidArgument, "two rows of the same call have the same on_conflict key"),
 }
 _CLASSES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "08": (Unavailable, "the database cannot be reached"),
@@ -160,6 +161,10 @@ def _from_state(error: asyncpg.PostgresError, table: Visible | None) -> Fluxbase
 def _fault(error: asyncpg.PostgresError, state: str) -> str | None:
     """Return what is broken when it is neither the caller's value nor its choice."""
     if error.context and state[:2] in ("3F", "42"):
+        return "a function or policy of the database is broken"
+    if state == "XX000" and "memory alloc request size" not in str(error):
+        return "the database refused the statement"
+    if state == "21000" and "ON CONFLICT" not in str(error):
         return "a function or policy of the database is broken"
     # Where Postgres points into the text of a statement, the fault is in it, not in a value.
     return "the database refused the statement" if state in _OF_VALUES and error.position else None

@@ -24,6 +24,7 @@ class Link(NamedTuple):
     target: int
     foreign_columns: tuple[str, ...]
     unique: bool  # at most one row of the source refers to one of the target
+    follows: bool = False
 
 
 class _Shows(NamedTuple):
@@ -67,6 +68,8 @@ def _shown(shows: _Shows, columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_unique(relation: Relation, columns: tuple[str, ...]) -> bool:
+    if relation.has_heirs:
+        return False
     keys = (relation.primary_key, *relation.uniques)
     return any(key and set(key) <= set(columns) for key in keys)
 

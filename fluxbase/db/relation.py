@@ -48,7 +48,8 @@ class Column:
 class ForeignKey:
     """A reference from `columns` to `foreign_columns` of the relation with oid `foreign`.
 
-    A partition inherits those of its table.
+    A partition inherits those of its table. `follows` tells that rows change or go with the ones
+    that they refer to (`ON DELETE CASCADE`, `SET NULL`, `SET DEFAULT`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class ForeignKey:
     foreign: int
     foreign_columns: tuple[str, ...]
     inherited: bool = False
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Relation:
     # Of a view: the relation and the number of the column that each of its columns shows.
     origins: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     numbers: Mapping[int, str] = field(default_factory=dict[int, str])
+    # Other tables inherit from it, for whose rows its keys do not hold.
+    has_heirs: bool = False
 
     @property
     def full_name(self) -> str:
@@ -181,6 +185,7 @@ def relation(data: Mapping[str, Any]) -> Relation:
                 k["foreign"],
                 tuple(k["foreign_columns"]),
                 k["inherited"],
+                k["follows"],
             )
             for k in constraints
             if k["type"] == "f"
@@ -202,6 +207,7 @@ def relation(data: Mapping[str, Any]) -> Relation:
         ),
         computed={c["name"]: _column(c) for c in data["computed"]},
         origins=shown_columns(data["rule"]) if data["rule"] else {},
+        has_heirs=data["heirs"],
         numbers={c["number"]: c["name"] for c in data["columns"]},
     )
 

@@ -210,10 +210,10 @@ async def write(
         await _abandon(pool, held, error)
         raise
     if dry_run:
-        await _try_out(pool, held, entry)
+        await _try_out(pool, held, entry, table)
         return
     last = _last_words(begun, session.trace, who, key)
-    await _finish(asyncio.ensure_future(_commit(pool, held, who, last, after)))
+    await _finish(asyncio.ensure_future(_commit(pool, held, who, last, table, after)))
 
 
 @asynccontextmanager
@@ -227,13 +227,15 @@ async def _transaction(pool: Pool, begin: Sql, who: Principal) -> AsyncGenerator
     await _try_out(pool, held, None)
 
 
-async def _try_out(pool: Pool, held: Held, entry: Entry | None) -> None:
+async def _try_out(
+    pool: Pool, held: Held, entry: Entry | None, table: Visible | None = None
+) -> None:
     """End a transaction that is not kept; of a dry run, after what a commit would check."""
     try:
         if entry is not None:
             await held.raw.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except Exception as error:
-        raise translate(error) from error
+        raise translate(error, table) from error
     finally:
         await _abandon(pool, held, None)
 
@@ -281,7 +283,7 @@ def _enter(who: Principal, entry: Entry | None, key: str | None) -> tuple[Sql, l
         values = join(", ", [params.add(field) for field in fields])
         parts.append(concat(sql("platform.write_audit("), values, sql(") AS audit_id")))
         if key is not None:
-            fields = (entry.principal, key, entry.action, entry.arguments_mac)
+            fields = (who.holder, key, entry.action, entry.arguments_mac)
             values = join(", ", [params.add(field) for field in fields])
             parts.append(concat(sql("platform.claim_key("), values, sql(") AS claimed")))
     for name, value in (("request.jwt.claims", who.claims), *who.settings):
@@ -316,7 +318,7 @@ def _last_words(begun: Record, trace: Trace | None, who: Principal, key: str | N
         concat(hex_text(trace.before), sql("::pg_catalog.json")),
         concat(hex_text(trace.inserted), sql("::pg_catalog.json")),
         sql("true") if trace.complete else sql("false"),
-        hex_text(who.id),
+        hex_text(who.holder),
         hex_text(key),
         hex_text(trace.answer),
     )
@@ -347,6 +349,7 @@ async def _commit(
     held: Held,
     who: Principal,
     last: Sql,
+    table: Visible | None,
     after: Callable[[Principal], Awaitable[None]] | None,
 ) -> None:
     try:
@@ -354,7 +357,7 @@ async def _commit(
     except BaseException as error:
         pool.discard(held)
         if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
-            raise translate(error) from error
+            raise translate(error, table) from error
         raise Unavailable(_UNKNOWN) from error
     pool.release(held)
     if outcome != "COMMIT":  # a failed transaction is rolled back without an error

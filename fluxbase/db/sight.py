@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _SUGGESTED: Final = 300
 _NAME: Final = 130
-_PLANS: Final = 2048
+_PLANS: Final = 512
 
 
 class Sight:
@@ -30,7 +31,7 @@ class Sight:
         self._links = links
         self._names: dict[str, Visible] = {}
         # What was planned for these relations; it ends with them when the catalog changes.
-        self.plans: dict[Any, Any] = {}
+        self.plans: OrderedDict[Any, Any] = OrderedDict()
 
     def find(self, name: str) -> Visible:
         """Return the relation that `table` or `schema.table` names.
@@ -66,10 +67,21 @@ class Sight:
             if link.source in self.by_oid:
                 yield link, self.by_oid[link.source]
 
+    def takes_along(self, table: Visible) -> bool:
+        """Return whether deleting rows of a table changes rows of others, visible or not."""
+        return any(link.follows for link in self._links.by_target.get(table.relation.oid, ()))
+
+    def recall(self, key: Any) -> Any:
+        """Return the plan that is remembered under a key, or nothing."""
+        plan = self.plans.get(key)
+        if plan is not None:
+            self.plans.move_to_end(key)
+        return plan
+
     def keep(self, key: Any, plan: Any) -> None:
-        """Remember a plan, in place of the oldest when there are too many."""
+        """Remember a plan, in place of the one that was of no use for longest."""
         if len(self.plans) >= _PLANS:
-            self.plans.pop(next(iter(self.plans)))
+            self.plans.popitem(last=False)
         self.plans[key] = plan
 
     def _find(self, name: str) -> Visible | None:

@@ -24,13 +24,16 @@ from fluxbase.grammar.words import nearest, shown, wrong
 if TYPE_CHECKING:
     from fluxbase.grammar.scan import Scanner
 
+MAX_CONDITIONS: Final = 200
 _MAX_ITEMS: Final = 10_000
+_MAX_ESCAPES: Final = 10_000
 _MAX_LIST: Final = 1_000_000
 _MAX_DEPTH: Final = 32
 _MAX_HEAD: Final = 100
 _HEAD: Final = re.compile(r"(not\.)?([^.()]*+)(?:\(([^()]*+)\))?(\.)?")
 _WORD: Final = re.compile(r"(not\.)?([^.()]*+)(?:\(([^()]*+)\))?\Z")
-_CONFIG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_$]{0,62})?\Z")
+# Without a schema: whether one exists is nothing that a caller should learn.
+_CONFIG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}\Z")
 # An item in quotes, or one without any; then a comma or the end. Possessive throughout: with
 # backtracking, a megabyte of blanks would keep the server busy for hours.
 _ITEM: Final = re.compile(r'\s*+(?:"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?=,|\Z)', re.DOTALL)
@@ -49,6 +52,28 @@ class Operand(NamedTuple):
     is_json: bool = False
 
 
+class Operands(list[Operand]):
+    """The operands of one call by slot, and how much of what a call may ask for is used up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditions = 0
+        self.items = 0
+
+    def spend(self, items: int = 0) -> None:
+        """Count one more condition, and the items of its list.
+
+        Raises:
+            InvalidFilter: a call has no more of them.
+        """
+        self.conditions += 1
+        self.items += items
+        if self.conditions > MAX_CONDITIONS:
+            raise wrong("filter", f"more than {MAX_CONDITIONS} conditions")
+        if self.items > _MAX_ITEMS:
+            raise wrong("filter", f"more than {_MAX_ITEMS} items in all lists")
+
+
 class _Word(NamedTuple):
     """`not.like(any)` taken apart."""
 
@@ -58,7 +83,7 @@ class _Word(NamedTuple):
     config: str | None
 
 
-def from_text(field: Field, text: str, where: str, operands: list[Operand]) -> Condition:
+def from_text(field: Field, text: str, where: str, operands: Operands) -> Condition:
     """Return the condition that `operator.value` says of a field.
 
     Raises:
@@ -74,13 +99,11 @@ def from_text(field: Field, text: str, where: str, operands: list[Operand]) -> C
     if word.operator in ("in", "nin"):
         return _compare(field, word, _items(rest, where), where, operands)
     if word.operator in ("is", "isnot"):
-        return _truth(field, word, rest.lower(), where)
+        return _truth(field, word, rest.lower(), where, operands)
     return _compare(field, word, rest, where, operands)
 
 
-def from_json(
-    field: Field, name: str, value: object, where: str, operands: list[Operand]
-) -> Condition:
+def from_json(field: Field, name: str, value: object, where: str, operands: Operands) -> Condition:
     """Return the condition that `{operator: value}` says of a field.
 
     Raises:
@@ -91,7 +114,7 @@ def from_json(
         values = _values(value, word.operator, where)
         return _compare(field, word, values, where, operands, is_json=True)
     if word.operator in ("is", "isnot"):
-        return _truth(field, word, _truth_word(value), where)
+        return _truth(field, word, _truth_word(value), where, operands)
     if value is None:
         raise wrong(where, f"null has no order; use 'is' instead of '{word.operator}'", HINT)
     if word.quantifier and not _is_list(value):
@@ -100,7 +123,7 @@ def from_json(
 
 
 def group(
-    scanner: Scanner, word: Literal["and", "or"], operands: list[Operand], depth: int = 0
+    scanner: Scanner, word: Literal["and", "or"], operands: Operands, depth: int = 0
 ) -> Condition:
     """Return the group whose members stand in parentheses here.
 
@@ -117,7 +140,7 @@ def group(
     return Group(word, tuple(parts))
 
 
-def one(scanner: Scanner, operands: list[Operand], depth: int = 0) -> Condition:
+def one(scanner: Scanner, operands: Operands, depth: int = 0) -> Condition:
     """Return the condition or group that stands here: `age.gte.18`, `not.and(…)`.
 
     Raises:
@@ -144,19 +167,8 @@ def one(scanner: Scanner, operands: list[Operand], depth: int = 0) -> Condition:
         return _compare(field, word_, _items(text or "", where), where, operands)
     text = _value(scanner)
     if word_.operator in ("is", "isnot"):
-        return _truth(field, word_, text.lower(), where)
+        return _truth(field, word_, text.lower(), where, operands)
     return _compare(field, word_, text, where, operands)
-
-
-def size(node: Condition) -> int:
-    """Return how many conditions a tree holds."""
-    match node:
-        case Not(inner):
-            return size(inner)
-        case Group(_, parts):
-            return sum(size(part) for part in parts)
-        case _:
-            return 1
 
 
 @lru_cache(maxsize=1024)
@@ -204,12 +216,13 @@ def _compare(
     word: _Word,
     value: object,
     where: str,
-    operands: list[Operand],
+    operands: Operands,
     *,
     is_json: bool = False,
 ) -> Condition:
+    operands.spend(len(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else 0)
     slot = len(operands)
-    operands.append(Operand(value, where, is_json))
+    operands.append(Operand(cast("object", value), where, is_json))
     config = None
     if word.config is not None:
         config = len(operands)
@@ -218,7 +231,8 @@ def _compare(
     return Not(test) if word.negated else test
 
 
-def _truth(field: Field, word: _Word, text: str, where: str) -> Condition:
+def _truth(field: Field, word: _Word, text: str, where: str, operands: Operands) -> Condition:
+    operands.spend()
     if text not in TRUTHS:
         raise wrong(where, "'is' takes one of " + ", ".join(TRUTHS))
     condition = Is(field, text)
@@ -257,7 +271,7 @@ def _value(scanner: Scanner) -> str:
             depth += bool(found.group(1)) - bool(found.group(2))
             if depth == 0 and (found.group(1) or found.group(2)):
                 return scanner.text[start : scanner.place]
-        scanner.place = start
+        raise scanner.wrong("a brace or bracket is not closed", "or quote the value", at=start)
     return scanner.matched(_IN_GROUP) or ""
 
 
@@ -270,6 +284,12 @@ def _items(text: str, where: str) -> tuple[str, ...]:
         return ()
     if len(inner) > _MAX_LIST:
         raise wrong(where, f"a list of more than {_MAX_LIST} characters")
+    return _split(inner, where)
+
+
+def _split(inner: str, where: str) -> tuple[str, ...]:
+    if inner.count("\\") > _MAX_ESCAPES:
+        raise wrong(where, f"more than {_MAX_ESCAPES} backslashes")
     items: list[str] = []
     place = 0
     while True:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from fluxbase.grammar import conditions
+from fluxbase.grammar.conditions import MAX_CONDITIONS, Operands
 from fluxbase.grammar.operators import HINT
 from fluxbase.grammar.scan import Scanner
 from fluxbase.grammar.tree import Condition, Field, Group, Is, Not
@@ -20,9 +21,6 @@ from fluxbase.grammar.words import wrong
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from fluxbase.grammar.conditions import Operand
-
-MAX_CONDITIONS: Final = 200
 _MAX_DEPTH: Final = 32
 _LONGEST_KEPT: Final = 256
 _LONGEST_KEY: Final = 4096
@@ -44,8 +42,7 @@ class Conditions:
     """Conditions by the path of the embedded table they are of, and their operands by slot."""
 
     found: dict[Path, list[Condition]] = field(default_factory=dict[Path, "list[Condition]"])
-    operands: list[Operand] = field(default_factory=list["Operand"])
-    count: int = 0
+    operands: Operands = field(default_factory=Operands)
 
     def of(self, path: Path) -> Group:
         """Return the conditions of one table, all of which must hold."""
@@ -79,15 +76,14 @@ class Conditions:
 
     def _of_field(self, name: Field, value: object, where: str) -> list[Condition]:
         if isinstance(value, str):
-            self._counted(1)
             return [conditions.from_text(name, value, where, self.operands)]
         if isinstance(value, dict):
             return self._of_operators(name, cast("dict[str, object]", value), where)
         if isinstance(value, list):
             listed = _listed(cast("list[object]", value), where)
             return [c for item in listed for c in self._of_field(name, item, where)]
-        self._counted(1)
         if value is None:
+            self.operands.spend()
             return [Is(name, "null")]
         return [conditions.from_json(name, "eq", value, where, self.operands)]
 
@@ -101,7 +97,6 @@ class Conditions:
                 inner = self._of_operators(name, cast("dict[str, object]", operand), where)
                 found.append(Not(_all(inner)))
             else:
-                self._counted(1)
                 found.append(conditions.from_json(name, word, operand, where, self.operands))
         return found
 
@@ -119,7 +114,6 @@ class Conditions:
             group: Condition = conditions.group(scanner, word, self.operands, depth)
             if not scanner.at_end:
                 raise scanner.wrong("the group has ended, but the text has not")
-            self._counted(conditions.size(group))
         else:
             group = self._members(key, value, where, depth)
         return Not(group) if key.negated else group
@@ -148,7 +142,6 @@ class Conditions:
             found = conditions.one(scanner, self.operands, depth + 1)
             if not scanner.at_end:
                 raise scanner.wrong("the condition has ended, but the text has not")
-            self._counted(conditions.size(found))
             return found
         if not isinstance(member, dict) or not member:
             raise wrong(where, "a condition is needed", 'such as {"age": {"gte": 18}}')
@@ -167,10 +160,6 @@ class Conditions:
                 )
             found += self._conditions(key, value, f"{where}.{_shown(name)}", depth + 1)
         return found
-
-    def _counted(self, more: int) -> None:
-        self.count += more
-        _bounded(self.count)
 
 
 def _bounded(count: int) -> None:

@@ -13,7 +13,6 @@ _MOST: Final = 32
 _KEPT: Final = 512
 _LONGEST_KEPT: Final = 1024
 _DIRECTIONS: Final = ("asc", "desc")
-_TRAILING: Final = (*_DIRECTIONS, "nullsfirst", "nullslast", "nulls", "first", "last")
 _NULLS: Final[dict[str, Nulls]] = {"nullsfirst": "first", "nullslast": "last"}
 
 
@@ -88,7 +87,12 @@ def _named(scanner: Scanner) -> tuple[Field, int]:
     words = field.name.split(" ")
     if scanner.text.startswith('"', start) or field.path or len(words) == 1:
         return field, scanner.place
-    while len(words) > 1 and (not words[-1] or words[-1].lower() in _TRAILING):
+    while len(words) > 1:
+        last, before = words[-1].lower(), words[-2].lower()
+        if last in ("first", "last") and before == "nulls" and len(words) > 2:
+            words.pop()
+        elif last and last not in (*_DIRECTIONS, *_NULLS):
+            break
         words.pop()
     name = " ".join(words)
     return Field(name), start + len(name)

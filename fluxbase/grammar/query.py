@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fluxbase.grammar import order as orders
 from fluxbase.grammar import select as selects
-from fluxbase.grammar.conditions import Operand
+from fluxbase.grammar.conditions import Operand, Operands
 from fluxbase.grammar.filters import Conditions
 from fluxbase.grammar.scan import Scanner
 from fluxbase.grammar.tree import Embed, Query
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     """A tree, and the operands that its slots stand for."""
 
     tree: Query
-    operands: list[Operand]
+    operands: Operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,11 @@ def _settings(embed: Mapping[str, Settings], conditions: Conditions) -> dict[Pat
     for name, given in embed.items():
         where = f"embed.{name}" if name.isprintable() and len(name) <= 200 else "embed"
         path = _path(name)
+        if path in found:
+            raise wrong(where, "this embedded table is named twice")
         if given.filter:
-            inner = Conditions(operands=conditions.operands, count=conditions.count)
+            inner = Conditions(operands=conditions.operands)
             inner.read(given.filter, where=f"{where}.filter")
-            conditions.count = inner.count
             for below, parts in inner.found.items():
                 conditions.found.setdefault(path + below, []).extend(parts)
         slots: list[int | None] = []

@@ -20,7 +20,11 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _ARROW: Final = re.compile(r"\s*+->(>?)\s*+")
 _INDEX: Final = re.compile(r"-?\d{1,9}(?![^\s(),.:!*\-])")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _MOST_STEPS: Final = 32
+_MOST_ESCAPES: Final = 10_000
+_LONGEST_NAME: Final = 63
+_LONGEST_KEY: Final = 1_000
 
 
 class Scanner:
@@ -87,11 +91,15 @@ class Scanner:
             InvalidFilter: there is none here.
         """
         self.blanks()
-        if self.sees('"'):
-            return self.quoted()
-        found = self.matched(_NAME if blanks else _TIGHT)
+        start = self.place
+        found = self.quoted() if self.sees('"') else self.matched(_NAME if blanks else _TIGHT)
         if found is None:
             raise self.wrong(f"{what} is missing")
+        # As long as a name of Postgres can be: it would cut a longer one off without a word.
+        if len(found) > _LONGEST_NAME or len(found.encode("utf-8", "replace")) > _LONGEST_NAME:
+            raise self.wrong(f"a name of more than {_LONGEST_NAME} bytes", at=start)
+        if _CONTROL.search(found):
+            raise self.wrong("a control character stands in no name", at=start)
         return found
 
     def quoted(self) -> str:
@@ -103,8 +111,10 @@ class Scanner:
         found = _QUOTED.match(self.text, self.place)
         if found is None:
             raise self.wrong("a quote is not closed")
-        self.place = found.end()
         text = found.group(1)
+        if text.count("\\") > _MOST_ESCAPES:
+            raise self.wrong(f"more than {_MOST_ESCAPES} backslashes")
+        self.place = found.end()
         return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
     def field(self, what: str = "a column", *, blanks: bool = True) -> Field:
@@ -121,7 +131,7 @@ class Scanner:
             self.place = found.end()
             text = bool(found.group(1))
             index = self.matched(_INDEX)
-            key = int(index) if index is not None else self.name("a key", blanks=blanks)
+            key = int(index) if index is not None else self._key(blanks=blanks)
             steps.append(Step(key, text))
             if len(steps) > _MOST_STEPS:
                 raise self.wrong(f"more than {_MOST_STEPS} steps")
@@ -129,6 +139,16 @@ class Scanner:
         if any(step.text for step in steps[:-1]):
             raise self.wrong("'->>' gives text, which has no parts", "use '->' before the last")
         return Field(name, tuple(steps))
+
+    def _key(self, *, blanks: bool) -> str:
+        """Return a name within a JSON value, which may be longer than one of Postgres."""
+        start = self.place
+        found = self.quoted() if self.sees('"') else self.matched(_NAME if blanks else _TIGHT)
+        if found is None:
+            raise self.wrong("a key is missing")
+        if len(found) > _LONGEST_KEY:
+            raise self.wrong(f"a key of more than {_LONGEST_KEY} characters", at=start)
+        return found
 
     def wrong(self, what: str, hint: str | None = None, *, at: int | None = None) -> InvalidFilter:
         """Return the error of this text at its present place, or at another one."""

@@ -262,7 +262,10 @@ class Dispatcher:
         text = answer.text
         if self._wraps(request) and self._runner.toolbox.tools[name].untrusted:
             text = wrap(text)
-        return wire.tool_result(text, answer.structured)
+        if answer.more is None:
+            return wire.tool_result(text, answer.structured)
+        more = answer.more._asdict()
+        return wire.tool_result(text, answer.structured, more, version=message.version)
 
     async def _resources_read(self, request: Request, message: Message) -> Mapping[str, Any]:
         uri = _text(message, "uri")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEGACY: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+_LINKLESS: Final = LEGACY[:2]  # the versions before `resource_link`
 MODERN: Final = ("2026-07-28",)
 SUPPORTED: Final = (*LEGACY, *MODERN)
 BATCHES: Final = "2025-03-26"
@@ -127,10 +128,21 @@ def success(request_id: object, result: Mapping[str, Any], *, modern: bool) -> b
     return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
 
 
-def tool_result(text: str, structured: bytes) -> dict[str, Any]:
-    """Return the result of a tool that did its work; its JSON is spliced in unread."""
+def tool_result(
+    text: str, structured: bytes, more: dict[str, str] | None = None, *, version: str = ""
+) -> dict[str, Any]:
+    """Return the result of a tool that did its work; its JSON is spliced in unread.
+
+    `more` points to a resource (`uri`, `name`, `description`) with the rest of it; versions that
+    have no links say it in words.
+    """
+    content: list[dict[str, str]] = [{"type": "text", "text": text}]
+    if more is not None and version in _LINKLESS:
+        content.append({"type": "text", "text": f"{more['description']} Read {more['uri']}"})
+    elif more is not None:
+        content.append({"type": "resource_link", "mimeType": "application/json", **more})
     return {
-        "content": [{"type": "text", "text": text}],
+        "content": content,
         "isError": False,
         "structuredContent": orjson.Fragment(structured),
     }

@@ -56,7 +56,7 @@ def read(text: str, mark_: str, many: int) -> list[str | None]:
         plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if plain[:_MARK].decode() != mark_:
             raise wrong(ARGUMENT, "this cursor is of another table or order", _HINT)
-        values = loads(plain[_MARK:])
+        values = loads(plain[_MARK:], max_depth=2, max_values=many + 1)
     except (binascii.Error, UnicodeError, ValueError):
         raise refused() from None
     except FluxbaseError as error:

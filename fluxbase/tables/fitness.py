@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from fluxbase.grammar.tree import Aggregate, Operator, Quantifier, Step, Truth
     from fluxbase.tables.plan import Value
 
-_SCALAR: Final = frozenset("BDENST")  # pg_type.typcategory: what has no parts to contain
-_OPAQUE: Final = frozenset({"json", "xml", "uuid", "bytea"})
+_CONTAINERS: Final = frozenset({"jsonb", "box", "polygon", "circle"})
+_OPAQUE: Final = frozenset(
+    {"json", "xml", "uuid", "bytea", "tsvector", "macaddr", "macaddr8", "pg_lsn", "pg_snapshot"}
+)
 # Types that lack an operator: asking for it would be Postgres' error rather than the caller's.
 _UNEQUAL: Final = frozenset({"json", "xml", "point", "polygon"})  # no `=`
 _UNLIKE: Final = _UNEQUAL | {"line", "box", "path", "aclitem"}  # no `<>`
@@ -33,14 +35,13 @@ _LACKING: Final[dict[Operator, frozenset[str]]] = {
 }
 _JSON: Final = frozenset({"json", "jsonb"})
 _WITH_PARTS: Final = frozenset("AC")  # arrays and composites become JSON arrays and objects
-_NUMBERS: Final = "N"
 _RANGES: Final = "R"
-_WITHOUT_EXTREMES: Final = frozenset({"jsonb", "boolean", "bool", "uuid", "bytea"})
+_WITHOUT_EXTREMES: Final = frozenset({"jsonb", "boolean", "bool", "uuid", "bytea", "regclass"})
 _ADDED: Final = frozenset(
     {"smallint", "int2", "integer", "int", "int4", "bigint", "int8", "numeric", "decimal", "real",
      "float4", "double precision", "float8", "interval"}
 )  # fmt: skip
-_SUMMED: Final = frozenset({"interval", "money"})
+_COMPARED: Final = frozenset("DENST")  # dates, enums, numbers, texts, intervals
 
 
 def typed(column: Column, path: tuple[Step, ...], where: str) -> Column:
@@ -87,9 +88,15 @@ def _fits(column: Column, operator: Operator) -> bool:
     if operator in RANGES:
         return column.category == _RANGES
     if operator in PARTS:
-        parts = column.is_array or not (column.category in _SCALAR or column.base in _OPAQUE)
-        return parts and (operator != "ov" or column.base != "jsonb")
+        return _has_parts(column) and (operator != "ov" or column.base != "jsonb")
     return column.base not in _LACKING[operator] and not (column.is_array and operator == "in")
+
+
+def _has_parts(column: Column) -> bool:
+    if column.is_array or column.category == _RANGES or column.base in _CONTAINERS:
+        return True
+    # Of types that extensions bring, Postgres itself decides.
+    return column.category == "U" and column.base not in _OPAQUE
 
 
 def check_truth(value: Value, truth: Truth, where: str) -> None:
@@ -122,12 +129,20 @@ def check_aggregate(column: Column, aggregate: Aggregate, cast: str | None, wher
         return
     kind = cast or column.type
     if aggregate in ("sum", "avg"):
-        numeric = column.category == _NUMBERS or column.base in _SUMMED
+        numeric = column.base in _ADDED or (column.base == "money" and aggregate == "sum")
         if not (cast in _ADDED if cast else numeric):
             hint = "cast it first: value::numeric.sum()"
             raise wrong(where, f"'{aggregate}' cannot be asked of {_a(kind)} value", hint)
-    elif (cast or column.base) in _UNORDERED | _WITHOUT_EXTREMES:
+    elif not _has_extremes(column, cast):
         raise wrong(where, f"'{aggregate}' cannot be asked of {_a(kind)} value")
+
+
+def _has_extremes(column: Column, cast: str | None) -> bool:
+    if cast is not None:
+        return cast not in _UNORDERED | _WITHOUT_EXTREMES
+    if column.is_array or column.base in ("inet", "cidr", "money", "pg_lsn"):
+        return True
+    return column.category in _COMPARED and column.base not in _UNORDERED | _WITHOUT_EXTREMES
 
 
 def _a(kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from fluxbase.grammar.operators import PARTS, PATTERNS
+from fluxbase.grammar.operators import PARTS, PATTERNS, TEXT_SEARCH
 from fluxbase.grammar.words import wrong
 from fluxbase.strict_json import dumps
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_PATTERN: Final = 1000
 _MAX_ELEMENTS: Final = 1000
+_MAX_SEARCH: Final = 10_000
 _JSON_TYPES: Final = frozenset({"json", "jsonb"})
 
 
@@ -49,6 +50,8 @@ class Binder(NamedTuple):
             if self.operator in ("like", "ilike"):
                 # PostgREST's `*` spares people the escaping of `%` in URLs.
                 text = text.replace("*", "%")
+        elif self.operator in TEXT_SEARCH and len(text) > _MAX_SEARCH:
+            raise wrong(where, f"a search of more than {_MAX_SEARCH} characters")
         elif self.operator in PARTS and self.column.is_array and text.count(",") >= _MAX_ELEMENTS:
             raise wrong(where, f"'{self.operator}' with more than {_MAX_ELEMENTS} elements")
         return _without_nul(text, where)
@@ -60,6 +63,8 @@ class Binder(NamedTuple):
                 raise wrong(where, "a list in braces is needed, such as eq(any).{1,2}")
             if value.count(",") >= _MAX_ELEMENTS:
                 raise wrong(where, f"more than {_MAX_ELEMENTS} elements")
+            if self.operator in PATTERNS and len(value) > _MAX_PATTERN:
+                raise wrong(where, f"patterns of more than {_MAX_PATTERN} characters")
             if self.operator in ("like", "ilike"):
                 value = value.replace("*", "%")
             return _without_nul(value, where)

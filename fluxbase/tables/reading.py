@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from fluxbase.errors import FluxbaseError, Forbidden, InvalidArgument, TooLarge
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from fluxbase.toolkit import Context
 
 _LONGEST: Final = 8_192  # characters
+_LONGEST_WORDS: Final = 1_024
+_MOST_WORDS: Final = 16
+# What stands before the value, and means the same whatever the value.
+_PLAIN: Final = frozenset({"eq", "neq", "gt", "gte", "lt", "lte"})
 
 Output = Literal["json", "columns", "csv"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A call of `query_table`, its arguments as they were given."""
 
     table: str
@@ -40,7 +43,7 @@ class Wanted:
     limit: int = 100
     offset: int = 0
     after: str | None = None
-    count: plan.Count | None = None
+    total: plan.Count | None = None
     embed: Mapping[str, Settings] | None = None
     output: Output = "json"
     max_bytes: int | None = None
@@ -61,6 +64,7 @@ class Found(NamedTuple):
 class _Shape(NamedTuple):
     """A planned page: its statement, and what its answer needs to be understood."""
 
+    target: str
     planned: Planned
     read: plan.Read
     columns: tuple[str, ...]
@@ -75,16 +79,8 @@ async def page(ctx: Context, wanted: Wanted) -> Found:
         FluxbaseError: an argument is wrong, or the database refused; see `query_table`.
     """
     sight = await ctx.catalog.sight(ctx.who)
-    table = sight.find(wanted.table)
-    ctx.target = table.relation.full_name
-    asked = query.read(
-        wanted.select,
-        wanted.filter,
-        wanted.order,
-        wanted.embed,
-        known=table.relation.columns,
-    )
-    shape, operands = _shape(ctx, sight, table, asked, wanted)
+    shape, operands = _planned(ctx, sight, wanted)
+    ctx.target = shape.target
     limit = _limit(ctx, wanted.limit)
     most_bytes = min(wanted.max_bytes or ctx.config.max_bytes, ctx.config.max_bytes)
     specials = {LIMIT: limit + 1, OFFSET: wanted.offset, MOST: limit, MAX_BYTES: most_bytes}
@@ -135,7 +131,7 @@ async def count(ctx: Context, table: str, filters: Mapping[str, Any] | None) -> 
     ctx.target = target.relation.full_name
     if not target.readable:
         raise Forbidden("this caller may not read any column of the table")
-    asked = query.read("*", filters, known=target.relation.columns)
+    asked = query.read("*", filters, known=target.grant.select)
     resolver = Resolver(sight, ctx.config.max_embed_depth)
     level = resolver.level(target, asked.tree)
     planned = build.count(level, resolver.binders)
@@ -157,6 +153,55 @@ def csv(names: tuple[str, ...], lines: str) -> str:
     return f"{head}\n{lines}" if lines else head
 
 
+def _planned(ctx: Context, sight: Sight, wanted: Wanted) -> tuple[_Shape, list[Operand]]:
+    """Return the planned page of a call, and its operands.
+
+    A call whose words were said before, but for the values, is not even read again.
+    """
+    words = _words(wanted)
+    if words is not None:
+        known: _Shape | None = sight.recall(words)
+        if known is not None:
+            return known, [
+                Operand(value[value.index(".") + 1 :], f"filter.{name}")
+                for name, value in (wanted.filter or {}).items()
+            ]
+    table = sight.find(wanted.table)
+    ctx.target = table.relation.full_name
+    asked = query.read(
+        wanted.select,
+        wanted.filter,
+        wanted.order,
+        wanted.embed,
+        known=table.grant.select,
+    )
+    shape, operands = _shape(ctx, sight, table, asked, wanted)
+    if words is not None and _is_short(wanted, shape):
+        sight.keep(words, shape)
+    return shape, operands
+
+
+def _is_short(wanted: Wanted, shape: _Shape) -> bool:
+    said = len(wanted.select) + len(wanted.order or "")
+    return said <= _LONGEST and len(shape.planned.text) <= _LONGEST
+
+
+def _words(wanted: Wanted) -> tuple[object, ...] | None:
+    """Return all of a call but its values; nothing when that cannot be told at a glance."""
+    heads: list[str] = []
+    for name, value in (wanted.filter or {}).items():
+        if type(value) is not str or len(heads) > _MOST_WORDS:
+            return None
+        head, dot, _ = value.partition(".")
+        if head not in _PLAIN or not dot:
+            return None
+        heads += (name, head)
+    words = (wanted.table, wanted.select, wanted.order, *heads)
+    if wanted.embed or wanted.after or sum(len(word or "") for word in words) > _LONGEST_WORDS:
+        return None
+    return (*words, wanted.after, wanted.total, wanted.output, wanted.offset > 0)
+
+
 def _shape(
     ctx: Context, sight: Sight, table: Visible, asked: Asked, wanted: Wanted
 ) -> tuple[_Shape, list[Operand]]:
@@ -173,13 +218,13 @@ def _shape(
         nulls = tuple(value is None for value in after)
         operands = [*operands, *(Operand(v, cursor.ARGUMENT) for v in after)]
     key = (
-        table.relation.oid, asked.tree, wanted.count, wanted.output, wanted.offset > 0,
-        keyset, nulls, ctx.config.max_embed_depth,
+        table.relation.oid, asked.tree, wanted.total, wanted.output, wanted.offset > 0,
+        keyset, nulls, ctx.config.max_embed_depth, len(asked.operands),
     )  # fmt: skip
-    shape: _Shape | None = sight.plans.get(key)
+    shape: _Shape | None = sight.recall(key)
     if shape is None:
         shape = _plan(ctx, sight, table, asked, wanted, nulls)
-        if len(shape.planned.text) <= _LONGEST:  # longer ones are rare and would fill the memory
+        if _is_short(wanted, shape):  # longer ones are rare and would fill the memory
             sight.keep(key, shape)
     return shape, operands
 
@@ -213,13 +258,15 @@ def _plan(
         level = replace(level, where=where)
     if wanted.offset:
         level = replace(level, offset=OFFSET)
-    asked_count = None if wanted.count == "planned" else wanted.count
+    asked_count = None if wanted.total == "planned" else wanted.total
     simple = keyset or _can_go_on(level)
     keyed = bool(order) and simple
     read = plan.Read(level, counted, asked_count, wanted.output, keyset=keyed)
     careful = wanted.output == "csv"
     planned = (build.careful if careful else build.read)(read, resolver.binders)
-    return _Shape(planned, read, level.names(), order if keyed else (), careful)
+    return _Shape(
+        table.relation.full_name, planned, read, level.names(), order if keyed else (), careful
+    )
 
 
 def _keyset(resolver: Resolver, table: Visible, asked: Asked) -> tuple[plan.Sort, ...]:
@@ -248,7 +295,7 @@ def _tied(level: plan.Level, *, keyset: bool) -> tuple[plan.Sort, ...]:
         (
             columns
             for columns in (table.relation.primary_key, *_unique(table))
-            if columns and table.grant.select.issuperset(columns)
+            if columns and not table.relation.has_heirs and table.grant.select.issuperset(columns)
         ),
         None,
     )
@@ -292,8 +339,8 @@ async def _found(
             hint="select fewer columns, or limit the embedded rows",
         )
     ctx.rows = kept
-    if wanted.count == "planned" or (
-        wanted.count == "estimated" and (total or 0) > build.ESTIMATED
+    if wanted.total == "planned" or (
+        wanted.total == "estimated" and (total or 0) > build.ESTIMATED
     ):
         total = await _expected(ctx, wanted, shape, operands)
     next_after = None
@@ -312,7 +359,7 @@ async def _expected(ctx: Context, wanted: Wanted, shape: _Shape, operands: list[
     if ctx.who.is_service or ctx.config.planned_counts == "all":
         planned = build.explain(level, shape.planned.binders)
         return await ctx.explain(planned.bind(operands, {}))
-    if wanted.count == "planned":
+    if wanted.total == "planned":
         raise Forbidden(
             "planned counts are for service keys: they are made of statistics of all rows",
             hint="use count 'exact' or 'estimated', or set database.planned_counts to 'all'",

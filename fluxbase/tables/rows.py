@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fluxbase.db.sql import Sql, concat, ident, join, sql
+from fluxbase.grammar.words import wrong
 from fluxbase.tables.expressions import cast, condition, sorted_by, table_name, value_of
 from fluxbase.tables.plan import Output, Related
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fluxbase.tables.slots import Slots
 
 _NO: Final = Sql("")
+_MOST_TESTS: Final = 100
 
 
 class Link(NamedTuple):
@@ -37,6 +39,7 @@ class Writer:
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
         self._aliases = 0
+        self._tests = 0
 
     def alias(self) -> Sql:
         """Return a name for a table within the statement that nothing else in it has."""
@@ -241,6 +244,10 @@ class Writer:
         return _Grouped(name, cast(value, item.result_cast), None)
 
     def _exists(self, node: Exists, row: Sql) -> Sql:
+        self._tests += 1
+        if self._tests > _MOST_TESTS:
+            # Each holds those of the tables below it, so they multiply with every level.
+            raise wrong("filter", f"more than {_MOST_TESTS} tests of embedded tables")
         item = node.relation
         link = Link(item.join, _columns_of(row))
         source = self.source(item.level, self.alias(), link)
@@ -293,7 +300,11 @@ def hidden_name(place: int) -> str:
 
 
 def _one_of_view(level: Level, link: Link | None) -> bool:
-    return link is not None and not link.join.many and bool(level.table.relation.origins)
+    return (
+        link is not None
+        and not link.join.many
+        and bool(level.table.relation.origins or level.table.relation.has_heirs)
+    )
 
 
 def _keys(level: Level) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass as checked
 from fluxbase.grammar.query import Settings
 from fluxbase.tables import reading, writing
 from fluxbase.tables.plan import Count  # noqa: TC001 - pydantic reads it
+from fluxbase.tables.rest import link
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonRows, write
 
@@ -71,7 +72,7 @@ class Embedded:
     offset: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Page:
     """Rows, and how to get the next ones."""
 
@@ -161,14 +162,18 @@ async def query_table(
     select: Annotated[
         str,
         Field(
+            max_length=65_536,
             description="Columns such as id,email or *; total:amount.sum(),data->>kind,day::text; "
-            "related tables: *,author(name),comments(id,body)"
+            "related tables: *,author(name),comments(id,body)",
         ),
     ] = "*",
     filter: Filter | None = None,  # noqa: A002 - the argument's name in the protocol
     order: Annotated[
         str | None,
-        Field(description="Sorting such as created_at.desc.nullslast,id or author(name)"),
+        Field(
+            max_length=65_536,
+            description="Sorting such as created_at.desc.nullslast,id or author(name)",
+        ),
     ] = None,
     limit: Annotated[int, Field(ge=1, description="Most rows to return")] = 100,
     offset: Annotated[int, Field(ge=0, le=2**53, description="Rows to skip")] = 0,
@@ -207,6 +212,8 @@ async def query_table(
         _settings(embed), output, max_bytes,
     )  # fmt: skip
     found = await reading.page(ctx, wanted)
+    if found.cut:
+        ctx.more = link(wanted, found)
     next_offset = offset + found.kept if found.truncated and after is None else None
     rows = JsonRows(found.text)
     if output == "json":

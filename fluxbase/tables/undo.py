@@ -54,6 +54,27 @@ class Conflict:
     action: OnConflict
 
 
+def row_before(columns: Iterable[str], row: Sql, most: Sql) -> Sql:
+    """Return some columns of a row as JSON text, or `TOO_LARGE` when that would be useless work.
+
+    `pg_column_size` looks at how a value is stored, without reading one that lies apart.
+    """
+    names_ = list(columns)
+    sizes = [
+        concat(sql("coalesce(pg_column_size("), row, sql("."), ident(name), sql("), 0)"))
+        for name in names_
+    ]
+    return concat(
+        sql("CASE WHEN "),
+        join(" + ", sizes),
+        sql(" > "),
+        most,
+        sql("::int8 THEN '!' ELSE "),
+        row_json(names_, row),
+        sql(" END"),
+    )
+
+
 def row_json(columns: Iterable[str], row: Sql) -> Sql:
     """Return some columns of a row as JSON text."""
     record = join(", ", [concat(row, sql("."), ident(name)) for name in columns])
@@ -112,7 +133,7 @@ def kept(table: Sql, column: Sql, back: Written, slots: Slots) -> Sql:
     """Return JSON texts as one array, or null when they are too large to be kept."""
     most = slots.constant(back.undo_bytes)
     return concat(
-        sql("(SELECT CASE WHEN coalesce(max(s), 0) <= "),
+        sql("(SELECT CASE WHEN NOT coalesce(bool_or(j = '!'), false) AND coalesce(max(s), 0) <= "),
         most,
         sql("::int8 THEN '[' || coalesce(string_agg(j, ',') FILTER (WHERE s <= "),
         most,

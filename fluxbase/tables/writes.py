@@ -25,7 +25,7 @@ from fluxbase.tables.undo import (
     kept,
     key_json,
     overwritten,
-    row_json,
+    row_before,
     when,
 )
 
@@ -129,7 +129,8 @@ def insert(
     exact = bool(back.undo_bytes and fresh)
     if fresh is not None:
         columns.append(concat(fresh, sql(' AS "\x01fresh"')))
-        was = row_json(table.readable, ident("was"))
+    if exact and fresh is not None:
+        was = row_before(table.readable, ident("was"), writer.slots.constant(back.undo_bytes))
         columns.append(concat(when(concat(sql("NOT "), fresh), was), sql(' AS "\x01before"')))
     parts: list[Sql] = []
     written: list[Sql] = []
@@ -227,7 +228,10 @@ def update(
         sql("))"),
     )
     exact = bool(back.undo_bytes and version >= OLD and table.readable)
-    was = row_json(table.readable, ident("was")) if exact else None
+    was = None
+    if exact:
+        most = writer.slots.constant(back.undo_bytes)
+        was = row_before(table.readable, ident("was"), most)
     # A row that gets another key is found again by the new one alone.
     moved = back.undo_bytes and not set(columns).isdisjoint(table.relation.primary_key)
     key = key_json(table, ident("old")) if moved else None
@@ -240,10 +244,11 @@ def update(
 def delete(table: Visible, found: Found, back: Written) -> Statement:
     """Return the statement that deletes the rows that were found."""
     change = concat(sql("DELETE FROM "), table_name(table.relation), sql(' AS "old"'))
-    was = None
+    writer, was = Writer(Slots()), None
     if back.undo_bytes and table.readable:
-        was = row_json(table.readable, ident("old"))
-    return _changed(change, table, found, back, Writer(Slots()), was)
+        most = writer.slots.constant(back.undo_bytes)
+        was = row_before(table.readable, ident("old"), most)
+    return _changed(change, table, found, back, writer, was)
 
 
 def _changed(
@@ -284,7 +289,7 @@ def _locked(table: Visible, found: Found, back: Written) -> Planned:
     writer = Writer(Slots())
     rows = concat(
         sql("(SELECT "),
-        row_json(table.readable, ident("old")),
+        row_before(table.readable, ident("old"), writer.slots.constant(back.undo_bytes)),
         sql(" AS j FROM "),
         table_name(table.relation),
         sql(' AS "old"'),
@@ -309,9 +314,11 @@ def _on_conflict(columns: tuple[str, ...], conflict: Conflict | None) -> Sql:
     sets = [
         concat(ident(c), sql(" = EXCLUDED."), ident(c)) for c in columns if c not in conflict.target
     ]
-    if conflict.action == "ignore" or not sets:
+    if conflict.action == "ignore":
         return concat(sql(" ON CONFLICT"), target, sql(" DO NOTHING"))
-    return concat(sql(" ON CONFLICT"), target, sql(" DO UPDATE SET "), join(", ", sets))
+    # A row of which nothing but the key is sent is there as it was, and is returned.
+    keys = [concat(ident(c), sql(" = EXCLUDED."), ident(c)) for c in conflict.target]
+    return concat(sql(" ON CONFLICT"), target, sql(" DO UPDATE SET "), join(", ", sets or keys))
 
 
 def _returned(back: Written, writer: Writer, row: Sql) -> list[Sql]:

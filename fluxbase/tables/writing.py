@@ -156,7 +156,8 @@ async def delete(
     def build(_version: int) -> Statement:
         return writes.delete(target, rows.found, back)
 
-    return await _run(_Call(ctx, rows, [], manner, max_affected), build, back)
+    alone = not sight.takes_along(target)
+    return await _run(_Call(ctx, rows, [], manner, max_affected, alone), build, back)
 
 
 class _Call(NamedTuple):
@@ -167,6 +168,7 @@ class _Call(NamedTuple):
     data: Sequence[Mapping[str, Any]]
     manner: Manner
     max_affected: int | None
+    alone: bool = True  # no row of another table changes with it
 
 
 async def _run(call: _Call, build: Callable[[int], Statement], back: undo.Written) -> Result:
@@ -194,7 +196,7 @@ async def _write(call: _Call, build: Callable[[int], Statement], back: undo.Writ
     key = manner.idempotency_key
     async with ctx.write(table, dry_run=manner.dry_run, key=key) as session:
         if session.replay is not None:
-            return _again(ctx, session.replay)
+            return _again(ctx, session.replay, back)
         statement = build(session.version)
         before = None
         if statement.first is not None:
@@ -208,7 +210,7 @@ async def _write(call: _Call, build: Callable[[int], Statement], back: undo.Writ
             trace.inserted = row[5]
             trace.complete = _is_complete(call, statement, trace, row[7])
         if key is not None:
-            trace.answer = orjson.dumps(tuple(result)).decode()
+            trace.answer = orjson.dumps((*result, _names(back))).decode()
         session.trace = trace
     ctx.rows = None if manner.dry_run else result.rows
     return result
@@ -223,9 +225,15 @@ def _is_complete(call: _Call, statement: Statement, trace: Trace, overwritten: i
             return True
     table = call.target.table
     seen = len(table.readable) == len(table.relation.columns)
-    if not statement.before or trace.before is None or not seen:
+    # Through a view no column is seen that it does not show.
+    stored = table.relation.kind in ("table", "partitioned_table")
+    if not (statement.before and seen and stored and call.alone) or trace.before is None:
         return False
-    return overwritten is None or len(orjson.loads(trace.before)) == overwritten
+    if overwritten is None and statement.first is None:
+        return True
+    # What was kept and what was written were two looks at the table: did both see the same rows?
+    kept = len(orjson.loads(trace.before))
+    return kept == (trace.rows if overwritten is None else overwritten)
 
 
 def _check(row: Record, max_affected: int | None) -> None:
@@ -242,10 +250,16 @@ def _check(row: Record, max_affected: int | None) -> None:
         )
 
 
-def _again(ctx: Context, answer: str) -> Result:
-    """Return the answer of the first call with the same key."""
-    rows, records, truncated = orjson.loads(answer)
+def _names(back: undo.Written) -> list[str]:
+    return list(back.level.names()) if back.level is not None else []
+
+
+def _again(ctx: Context, answer: str, back: undo.Written) -> Result:
+    """Return the answer of the first call with the same key, as far as it may still be read."""
+    rows, records, truncated, names = orjson.loads(answer)
     ctx.rows = 0
+    if names != _names(back):
+        return Result(rows, "[]", truncated=True)
     return Result(rows, records, truncated)
 
 
@@ -269,7 +283,7 @@ def _matched(
             hint="name the rows, for example by their id",
         )
     conditions = Conditions()
-    conditions.read(filters, table.relation.columns)
+    conditions.read(filters, table.grant.select)
     if any(conditions.found):
         raise wrong("filter", "a write is about one table alone", "first read which rows to change")
     resolver = Resolver(sight, ctx.config.max_embed_depth)
@@ -290,7 +304,7 @@ def _expected(
     """Return the condition that a column still has the value that the caller has seen."""
     where = f"if_match.{name}" if len(name) <= _SHOWN and name.isprintable() else "if_match"
     field = Field(name)
-    if name not in table.relation.columns:
+    if name not in table.grant.select:
         scanner = Scanner(name, where)
         field = scanner.field()
         if not scanner.at_end:
@@ -319,19 +333,29 @@ def _conflict(
                 hint="such as on_conflict: 'email', with the columns of a unique constraint",
             )
         return undo.Conflict((), "ignore") if action else None
-    relation = table.relation
-    for index in relation.indexes:
-        if index.name == on_conflict and index.unique:
+    columns = _of_index(table, on_conflict) or _named(table, on_conflict)
+    return undo.Conflict(columns, action or "update")
+
+
+def _of_index(table: Visible, name: str) -> tuple[str, ...] | None:
+    """Return the columns of the unique index of a name, when there is one that may be read."""
+    for index in table.relation.indexes:
+        if index.name == name and index.unique:
             columns = tuple(_unquoted(text) for text in index.columns)
-            if not table.grant.select.issuperset(columns):
-                raise InvalidArgument("on_conflict: the index is not on readable columns alone")
-            return undo.Conflict(columns, action or "update")
-    names = [_unquoted(part.strip()) for part in on_conflict.split(",")]
+            if table.grant.select.issuperset(columns):
+                return columns
+            if not table.relation.columns.keys() >= set(columns):
+                raise InvalidArgument("on_conflict: an index on an expression cannot decide")
+    return None
+
+
+def _named(table: Visible, text: str) -> tuple[str, ...]:
+    names = [_unquoted(part.strip()) for part in text.split(",")]
     for name in names:
         if name not in table.grant.select:
             near = nearest(name, table.readable)
             raise UnknownColumn(f"on_conflict: no such column {shown(name)}{near}")
-    return undo.Conflict(tuple(dict.fromkeys(names)), action or "update")
+    return tuple(dict.fromkeys(names))
 
 
 def _unquoted(name: str) -> str:

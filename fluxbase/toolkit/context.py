@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxbase.db.audit import entry
 from fluxbase.strict_json import in_order
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 
+class Link(NamedTuple):
+    """A resource that an answer points to."""
+
+    uri: str
+    name: str
+    description: str
+
+
 @dataclass(slots=True)
 class Context:
     """One call of one tool or resource."""
@@ -38,6 +46,7 @@ class Context:
     rows: int | None = None
     recorded: bool = False  # a write records itself in its own transaction
     dry_run: bool = False
+    more: Link | None = None  # where the rest of an answer is to be had
 
     @property
     def catalog(self) -> Catalog:

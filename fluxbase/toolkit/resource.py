@@ -29,6 +29,7 @@ class Declared:
     scopes: tuple[str, ...]
     title: str
     untrusted: bool
+    tool: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Resource:
     untrusted: bool
     function: Callable[..., Any]
     pattern: re.Pattern[str]
+    tool: str | None = None
 
     @property
     def is_template(self) -> bool:
@@ -79,7 +81,12 @@ class Resource:
 
 
 def resource(
-    uri: str, *, scopes: tuple[str, ...], title: str, untrusted: bool = False
+    uri: str,
+    *,
+    scopes: tuple[str, ...],
+    title: str,
+    untrusted: bool = False,
+    tool: str | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as the reader of `uri`; `{name}` in it is an argument of the function.
 
@@ -88,11 +95,12 @@ def resource(
         scopes: any one of them lets a caller read it.
         title: the name people see.
         untrusted: its text is what users wrote, such as rows.
+        tool: it does what this tool does, so it is there for those alone who may use the tool.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
-    declared = Declared(uri, scopes, title, untrusted)
+    declared = Declared(uri, scopes, title, untrusted, tool)
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
         setattr(function, _MARK, declared)
@@ -126,6 +134,7 @@ def resources_of(module: ModuleType) -> list[Resource]:
                 untrusted=declared.untrusted,
                 function=function,
                 pattern=re.compile(pattern),
+                tool=declared.tool,
             )
         )
     return found

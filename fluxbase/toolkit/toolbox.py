@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from fluxbase.errors import ConfigError, FluxbaseError, InternalError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
-from fluxbase.toolkit.context import Context
+from fluxbase.toolkit.context import Context, Link
 from fluxbase.toolkit.json_text import write
 from fluxbase.toolkit.resource import Resource, resources_of
 from fluxbase.toolkit.tool import Tool, tools_of
@@ -36,6 +36,7 @@ class Answer(NamedTuple):
     text: str
     structured: bytes
     rows: int | None = None
+    more: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +87,21 @@ class Toolbox:
         key = (who.scopes, who.read_only, who.allowed_tools, who.allowed_resources)
         offer = self._offers.get(key)
         if offer is None:
+            tools = {
+                t.name: t
+                for t in self._tools
+                if who.holds(t.scopes)
+                and allows(who.allowed_tools, t.name)
+                and (t.read_only or not who.read_only)
+            }
             offer = self._offers[key] = Offer(
-                {
-                    t.name: t
-                    for t in self._tools
-                    if who.holds(t.scopes)
-                    and allows(who.allowed_tools, t.name)
-                    and (t.read_only or not who.read_only)
-                },
+                tools,
                 tuple(
                     r
                     for r in self._resources
-                    if who.holds(r.scopes) and r.is_within(who.allowed_resources)
+                    if who.holds(r.scopes)
+                    and r.is_within(who.allowed_resources)
+                    and (r.tool is None or r.tool in tools)
                 ),
             )
             if len(self._offers) > 10_000:
@@ -165,7 +169,7 @@ class Runner:
         own: Callable[[], str] | None = getattr(result, "text", None)
         text = own() if own else structured.decode()
         self._done(ctx, started)
-        return Answer(text, structured, ctx.rows)
+        return Answer(text, structured, ctx.rows, ctx.more)
 
     async def read(self, request: Request, uri: object) -> str:
         """Return the JSON text of a resource.

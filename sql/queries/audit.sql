@@ -14,3 +14,16 @@ FROM json_to_recordset($1::text::json) AS e(at double precision, request_id text
 DELETE FROM platform.audit WHERE id IN (
   SELECT id FROM platform.audit WHERE at < now() - make_interval(secs => $1) LIMIT 5000)
 RETURNING id
+
+-- prune_undo(seconds)
+-- Delete a batch of what was kept to take writes back, and return it; a full batch means there is more.
+DELETE FROM platform.undo WHERE audit_id IN (
+  SELECT audit_id FROM platform.undo WHERE at < now() - make_interval(secs => $1) LIMIT 1000)
+RETURNING audit_id
+
+-- prune_idempotency()
+-- Delete a batch of answers that are past their day, and return their keys; a full batch means there are more.
+DELETE FROM platform.idempotency i USING (
+  SELECT principal, key FROM platform.idempotency WHERE at < now() - interval '1 day' LIMIT 1000) o
+WHERE i.principal = o.principal AND i.key = o.key
+RETURNING i.key

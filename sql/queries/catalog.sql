@@ -22,6 +22,7 @@ SELECT json_build_object(
   'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
   'comment', obj_description(c.oid, 'pg_class'),
   'rls', c.relrowsecurity,
+  'heirs', c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid),
   'invoker', c.relkind = 'v' AND NOT EXISTS (SELECT FROM open o WHERE o.oid = c.oid),
   'columns', (
     SELECT coalesce(json_agg(json_build_object(
@@ -62,13 +63,15 @@ SELECT json_build_object(
     JOIN pg_namespace pn ON pn.oid = p.pronamespace
     JOIN pg_type t ON t.oid = p.prorettype
     WHERE p.pronamespace = c.relnamespace AND p.pronargs = 1 AND p.proargtypes[0] = c.reltype AND p.prokind = 'f'
-      AND NOT p.proretset AND t.typtype <> 'p'
+      -- One that runs with its owner's rights would open what policies close.
+      AND NOT p.prosecdef AND NOT p.proretset AND t.typtype <> 'p'
       AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = p.proname)),
   'rule', CASE WHEN c.relkind IN ('v', 'm') THEN (
     SELECT r.ev_action::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename = '_RETURN') END,
   'constraints', (
     SELECT coalesce(json_agg(json_build_object(
       'name', k.conname, 'type', k.contype, 'inherited', k.conparentid <> 0,
+      'follows', k.confdeltype NOT IN ('a', 'r'),
       'columns', (SELECT json_agg(a.attname ORDER BY o.n) FROM unnest(k.conkey) WITH ORDINALITY o(num, n)
                   JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num),
       'foreign', k.confrelid::bigint,

@@ -120,7 +120,7 @@ def others(stand: Stand) -> Generator[list[Any]]:
 
     def read() -> None:
         while not ended.is_set() or not answers:
-            answers.append(stand.ask("query_table", table="calm"))
+            answers.append(stand.ask("query_table", table="calm", filter={"id": 1}))
             ended.wait(0.05)
 
     with ThreadPoolExecutor(1) as pool:
@@ -286,6 +286,34 @@ def test_a_million_rows_are_answered_by_a_page_or_not_in_time(
         assert len(json.dumps(found["rows"])) < 5_000_000
     else:
         assert found == "FLX503"
+
+
+def test_a_write_of_a_million_rows_is_done_or_not_in_time(stand: Stand, others: list[Any]) -> None:
+    call: dict[str, Any] = {"table": "many", "filter": {"id": "gt.0"}, "max_affected": 1_000_000}
+    assert stand.ask("delete_record", **{**call, "max_affected": 999_999}) in ("FLX505", "FLX503")
+    found = stand.ask("update_record", **call, data={"value": 1}, dry_run=True)
+    if isinstance(found, dict):
+        assert (found["updated"], found["truncated"]) == (1_000_000, True)
+        assert len(found["records"]) == 1000
+    else:
+        assert found == "FLX503"
+
+
+def test_a_large_answer_is_kept_for_its_key_and_comes_again(
+    stand: Stand, others: list[Any]
+) -> None:
+    data = [{"id": 100 + n, "word": f"{n}" + "é" * 4500} for n in range(1000)]
+    call: dict[str, Any] = {"table": "calm", "data": data, "idempotency_key": "a large answer"}
+    try:
+        first = stand.ask("insert_record", **call)
+        assert isinstance(first, dict)
+        assert (first["inserted"], first["truncated"]) == (1000, True)
+        assert 300 < len(first["records"]) < 1000
+        assert stand.ask("insert_record", **call) == first
+    finally:
+        gone = stand.ask("delete_record", table="calm", filter={"id": "gte.100"}, returning="")
+    assert isinstance(gone, dict)
+    assert gone["deleted"] == 1000
 
 
 def test_many_heavy_questions_at_once_leave_room_for_a_light_one(

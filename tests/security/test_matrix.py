@@ -48,7 +48,9 @@ def expected(row: dict[str, Any]) -> tuple[set[str], set[str]]:
     granted = row["resources"]
     if isinstance(granted, list):
         return tools, {str(uri) for uri in granted}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return tools, set(RESOURCES) if granted == "all" else set()
+    if granted != "all":
+        return tools, set()
+    return tools, {uri for uri, e in RESOURCES.items() if e.get("tool") in (None, *tools)}
 
 
 def token() -> str:

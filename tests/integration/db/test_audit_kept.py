@@ -47,7 +47,14 @@ class Book:
 
         monkeypatch.setattr(backend.database, "admin", flaky)
         self.failure: Exception | None = None
-        self.log = AuditLog(backend.database, key=b"k", reads=True, retention=1, on_lost=self._lose)
+        self.log = AuditLog(
+            backend.database,
+            key=b"k",
+            reads=True,
+            retention=1,
+            undo_retention=1,
+            on_lost=self._lose,
+        )
 
     def _lose(self) -> None:
         self.lost += 1
@@ -116,7 +123,9 @@ async def test_a_flush_writes_what_was_there_and_does_not_chase_what_comes_meanw
 
 
 async def test_a_record_tells_when_the_call_was(backend: Backend, owner: Any) -> None:
-    log = AuditLog(backend.database, key=b"k", reads=True, retention=1, on_lost=lambda: None)
+    log = AuditLog(
+        backend.database, key=b"k", reads=True, retention=1, undo_retention=1, on_lost=lambda: None
+    )
     before = datetime.now(UTC)
     log.add(call("timed"), "ok", None, time.perf_counter() - 1.5)
     after = datetime.now(UTC)

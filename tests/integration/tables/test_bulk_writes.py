@@ -243,10 +243,13 @@ async def test_an_upsert_changes_only_what_each_row_sets(me: Caller) -> None:
     ]
 
 
-async def test_an_upsert_of_the_key_alone_inserts_or_leaves_alone(me: Caller) -> None:
+async def test_an_upsert_of_the_key_alone_inserts_or_returns_the_row_as_it_is(me: Caller) -> None:
     await insert(me, {"id": 1, "size": 1})
     result = await insert(me, [{"id": 1}, {"id": 2}], on_conflict="id", returning="id,size")
-    assert (result["inserted"], result["records"]) == (1, [{"id": 2, "size": 7}])
+    assert (result["inserted"], result["records"]) == (
+        2,
+        [{"id": 1, "size": 1}, {"id": 2, "size": 7}],
+    )
 
 
 # What comes back.

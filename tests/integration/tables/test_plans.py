@@ -25,7 +25,7 @@ from tests.conftest import config_for
 from tests.grammar import translate
 from tests.grammar.cases import HERE, cases
 from tests.unit.tables import judge
-from tests.unit.tables.calls import MARK, calls
+from tests.unit.tables.calls import MARK, OPERATORS, VALUES, calls
 from tests.world import USER2, Caller, Refused
 
 if TYPE_CHECKING:
@@ -90,10 +90,17 @@ class Stand:
             for statement in self.database.sent
             for fault in judge.faults(
                 statement.text,
-                judge.allowed(self.levels.get(statement.text, []), _CASTS),
+                judge.allowed(self.levels.get(statement.text, []), self._types(statement.text)),
                 len(statement.values),
             )
         ]
+
+    def _types(self, text: str) -> set[str]:
+        """Return the types that any call may name; which value is wrong is asked of its column."""
+        if text in self.levels:
+            return set(_CASTS)
+        tables = self.sight.tables.values()
+        return {*_CASTS, *(c.cast for t in tables for c in t.relation.columns.values())}
 
 
 def _noted(levels: dict[str, list[Level]]) -> pytest.MonkeyPatch:
@@ -181,6 +188,30 @@ async def test_whatever_is_planned_postgres_runs(stand: Stand) -> None:
 
     await each(stand, check, 400)
     assert sum(answered) > len(answered) / 3, "most calls are refused, so little is tested"
+
+
+async def test_what_a_type_lacks_is_known_before_postgres_says_it(stand: Stand) -> None:
+    kinds = {
+        (column.base, column.is_array): (table.relation.name, name, column)
+        for table in stand.sight.tables.values()
+        for name in table.readable
+        for column in (table.relation.columns[name],)
+    }
+    assert len(kinds) > 25
+    for table, name, column in kinds.values():
+        value = "{}" if column.is_array else VALUES.get(column.base, (*column.values, "x"))[0]
+        asked: list[dict[str, Any]] = [
+            {"select": f"x:{name}.{word}()"} for word in ("count", "sum", "avg", "min", "max")
+        ]
+        asked += [{"order": name}, {"select": f"{name},count()"}]
+        for word in OPERATORS:
+            listed = (value,) if word == "in" else value
+            asked.append({"filter": {name: {word: listed}}})
+            asked.append({"filter": {name: {f"{word}(any)": [value]}}})
+        for arguments in asked:
+            answer = await stand.ask("user1", {"table": table, **arguments})
+            for state in stand.database.refused:
+                assert state.startswith(_OF_VALUES), (state, column.type, arguments, answer)
 
 
 @pytest.mark.parametrize("name", cases())

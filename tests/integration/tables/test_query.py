@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxbase.tables import reading
 from tests.world import Refused
 
 if TYPE_CHECKING:
@@ -95,6 +96,33 @@ async def test_a_filter_finds_exactly_its_rows(
     rows = await user1.rows("notes", select="id", filter=filter_, order="id")
     assert [row["id"] for row in rows] == ids
     assert await user1.call("count_records", table="notes", filter=filter_) == {"count": len(ids)}
+
+
+ALIKE: list[dict[str, Any]] = [
+    {"filter": {"rank": "eq.3"}}, {"filter": {"rank": "gt.3", "title": "neq.a.b"}}, {},
+    {"filter": {"title": "eq.user1 note 3"}, "select": "id,title"}, {"order": "rank.desc"},
+    {"filter": {"rank": "lte.4"}, "order": "rank", "offset": 1, "limit": 2, "count": "exact"},
+    {"filter": {"rank": "lte.4"}, "order": "rank", "limit": 2, "output": "csv"},
+    {"filter": {"rank": "lte.4"}, "order": "rank", "limit": 2, "output": "columns"},
+    {"filter": {"rank": "lt.4"}, "after": "", "limit": 2},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", ALIKE, ids=str)
+async def test_what_is_remembered_of_a_calls_words_answers_as_its_reading_does(
+    user1: Caller, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(_wanted: object) -> None:
+        return None
+
+    first = await user1.call("query_table", table="notes", **arguments)
+    again = await user1.call("query_table", table="notes", **arguments)
+    other = {k: v.replace("4", "6") for k, v in arguments.get("filter", {}).items()}
+    varied = {**arguments, **({"filter": other} if other else {})}
+    remembered = await user1.call("query_table", table="notes", **varied)
+    monkeypatch.setattr(reading, "_words", nothing)
+    assert first == again == await user1.call("query_table", table="notes", **arguments)
+    assert remembered == await user1.call("query_table", table="notes", **varied)
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [

@@ -48,6 +48,10 @@ CREATE TABLE public.thing (
 CREATE TABLE public.pair (a integer, b text, note text, PRIMARY KEY (a, b));
 CREATE TABLE public.loose (note text);
 CREATE TABLE public.veiled (id integer PRIMARY KEY, note text, secret text DEFAULT 's');
+CREATE TABLE public.blind (id integer PRIMARY KEY, note text);
+ALTER TABLE public.blind ENABLE ROW LEVEL SECURITY;
+CREATE POLICY put ON public.blind FOR INSERT WITH CHECK (note <> 'no');
+GRANT SELECT, INSERT ON public.blind TO authenticated;
 CREATE TABLE public.lent (id integer PRIMARY KEY, owner uuid NOT NULL, size integer);
 ALTER TABLE public.veiled ENABLE ROW LEVEL SECURITY;
 CREATE POLICY everything ON public.veiled USING (true) WITH CHECK (true);
@@ -64,9 +68,10 @@ CREATE TRIGGER lowered BEFORE INSERT ON public.thing
   FOR EACH ROW EXECUTE FUNCTION public.lower_code();
 """
 ROWS = """
-TRUNCATE public.thing, public.pair, public.loose, public.veiled, public.lent RESTART IDENTITY;
+TRUNCATE public.thing, public.pair, public.loose, public.veiled, public.blind, public.lent
+  RESTART IDENTITY;
 """
-NAMES = ("thing", "pair", "loose", "veiled", "lent")
+NAMES = ("thing", "pair", "loose", "veiled", "blind", "lent")
 ODD = "'\"\\$q$ \n\t\x01☃😀\u2028é %s {} \\u0041 --"
 
 
@@ -259,6 +264,22 @@ async def test_rows_without_a_key_are_not_completely_kept(me: Caller, owner: Any
     kept = await traced(owner)
     assert (kept["rows"], kept["before"], kept["inserted"]) == (2, None, None)
     assert kept["complete"] is False
+
+
+async def test_rows_that_only_others_may_see_are_inserted_once_and_not_completely_kept(
+    me: Caller, owner: Any
+) -> None:
+    data = [{"id": 1, "note": "a"}, {"note": "b", "id": 2}]
+    call: dict[str, Any] = {"table": "blind", "returning": "", "idempotency_key": "blind"}
+    for _ in range(2):
+        assert (await me.call("insert_record", **call, data=data))["inserted"] == 2
+    kept = await owner.fetchrow(
+        "SELECT inserted, complete FROM platform.undo ORDER BY audit_id DESC LIMIT 1"
+    )
+    assert tuple(kept) == (None, False)
+    error = await refused(me, "insert_record", table="blind", data={"id": 3, "note": "no"})
+    assert error.code == "FLX302"
+    assert await owner.fetchval("SELECT array_agg(id ORDER BY id) FROM public.blind") == [1, 2]
 
 
 @pytest.mark.parametrize("tool", ["update_record", "delete_record"])

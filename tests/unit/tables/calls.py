@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # What no statement may ever hold: operands and JSON keys are made of it wherever their type lets.
 MARK: Final = "zqv"
 _KEYS: Final = (f"{MARK}_key", f'{MARK}"quote', f"{MARK}'s", 0, -1)
-_OPERATORS: Final[tuple[tree.Operator, ...]] = get_args(tree.Operator)
-_VALUES: Final[dict[str, tuple[str, ...]]] = {
+OPERATORS: Final[tuple[tree.Operator, ...]] = get_args(tree.Operator)
+VALUES: Final[dict[str, tuple[str, ...]]] = {
     "smallint": ("7", "-1"),
     "integer": ("7", "102", "-1"),
     "bigint": ("7", "9007199254740993"),
@@ -44,7 +44,7 @@ _VALUES: Final[dict[str, tuple[str, ...]]] = {
     "daterange": ("[2026-01-01,2026-02-01)",),
     "tsrange": ("[2026-01-01 10:00,2026-01-02 10:00]",),
     "int4multirange": ("{[1,3),[5,8)}", "{}"),
-    "grammar.place": (f'("{MARK} street",7,1.5)',),
+    "plans.place": (f'("{MARK} street",7,1.5)',),
 }
 # The operators that mostly fit a column; now and then any other is asked, and may be refused.
 _ORDERED: Final[tuple[tree.Operator, ...]] = (
@@ -120,7 +120,7 @@ class _Maker:
 
     def _operators(self, column: Column, kind: str) -> tuple[tree.Operator, ...]:
         if self._chance(12):
-            return _OPERATORS
+            return OPERATORS
         if kind in ("text", "json", "tsvector"):
             return _TEXTUAL
         if kind == "jsonb" or column.is_array:
@@ -136,7 +136,7 @@ class _Maker:
             return self._of(("{}", "{1,2}", '{"7"}'))
         if column.values:
             return self._of(column.values)
-        return self._of(_VALUES.get(kind, _TEXTS))
+        return self._of(VALUES.get(kind, _TEXTS))
 
     def _items(self, table: Visible, depth: int) -> tuple[list[tree.Item], list[str], list[str]]:
         """Return items, the names of the embedded tables, and of those with one row."""

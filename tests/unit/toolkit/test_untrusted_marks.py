@@ -26,6 +26,7 @@ TOOLS: Final = {
     "describe_table": False,
 }
 RESOURCES: Final = {
+    "fluxbase://rows/{query}": True,
     "fluxbase://schema/tables": False,
     "fluxbase://schema/tables?offset={offset}": False,
     "fluxbase://schema/tables/{schema}/{table}": False,
