@@ -241,7 +241,8 @@ class _Placed:
         # Postgres puts nulls behind everything, so they come first where the order is reversed.
         last = self.sort.nulls == "last" or (self.sort.nulls is None and not self.sort.descending)
         if self.operand is None:
-            return sql("false") if last else concat(self.expression, sql(" IS NOT NULL"))
+            # Never `false` alone: a parameter that the expression holds would have no type.
+            return concat(self.expression, sql(" IS NULL AND false" if last else " IS NOT NULL"))
         word = sql(" < ") if self.sort.descending else sql(" > ")
         behind = concat(self.expression, word, self.operand)
         if last and not self.plain:

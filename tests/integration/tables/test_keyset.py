@@ -135,6 +135,14 @@ async def test_any_order_shows_every_row_once_and_in_order(
     assert [row["id"] for row in found] == await in_order(owner, order)
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_null_within_json_as_the_last_of_a_place_is_gone_past(
+    me: Caller, owner: Any, way: str
+) -> None:
+    found = await walk(me, 3, table="stone", select="id", order=f"id,meta->>k{way}")
+    assert [row["id"] for row in found] == list(range(MANY))
+
+
 @pytest.mark.parametrize("order", [None, "c", "a.desc", "b.desc,a", "note.desc", "c.desc,b,a.desc"])
 async def test_rows_with_a_key_of_several_columns_come_once(
     me: Caller, owner: Any, order: str | None

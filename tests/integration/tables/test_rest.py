@@ -37,7 +37,7 @@ async def whole(caller: Caller, first: dict[str, Any]) -> list[int]:
     return ids
 
 
-@pytest.mark.parametrize("more", [{}, {"after": ""}, {"offset": 2, "limit": 5}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"after": ""}, {"offset": 1, "limit": 8}], ids=str)
 async def test_the_rest_holds_every_row_that_was_left_out_once(
     user1: Caller, more: dict[str, Any]
 ) -> None:
