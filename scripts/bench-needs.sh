@@ -59,7 +59,8 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
   echo "Installing the benchmark's peers into .venv-bench" >&2
   rm -rf .venv-bench
   "${PYTHON:-.venv/bin/python}" -m venv .venv-bench
-  .venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-input \
+  # The list is whole; older versions of pip take an extra of a pinned package for an unpinned one.
+  .venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-input --no-deps \
     --require-hashes -r requirements/bench.txt
   echo "$want" >"$stamp"
 fi

@@ -6,6 +6,7 @@ JSON arguments of a tool or as SQL of the owner, and what is answered. The comme
 
 - `text` (unless said): what a model reads, JSON broken into lines, every digit as it came;
 - `all`: the structured result, which tells of further pages too;
+- `rest`: the link of an answer that was cut off, and what is read there;
 - `sizes`: the bytes of the text in each `output`;
 - `sql`: the block is SQL, run as the owner.
 
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 GUIDES: Final = ROOT / "docs" / "guides"
 PAGES: Final = ("querying", "writing")
 SCHEMA: Final = ROOT / "docs" / "examples" / "garden.sql"
-SHOWN: Final = ("text", "all", "sizes", "sql")
+SHOWN: Final = ("text", "all", "rest", "sizes", "sql")
+_VERSION: Final = "2025-11-25"
 ASKING: Final = ("user1", "user2", "service")
 OUTPUTS: Final = ("json", "columns", "csv")
 _WIDTH: Final = 110
@@ -158,6 +160,8 @@ async def _answer(example: Example, garden: Garden) -> str:
     if example.show == "sizes":
         return _fenced("text", "\n".join([await _size(caller, example, o) for o in OUTPUTS]))
     result = await _call(caller, example.tool, example.arguments)
+    if example.show == "rest":
+        return _fenced("json", fitted(await _rest(caller, result["content"][1])))
     text = result["content"][0]["text"]
     if example.show == "names":
         return _names(text, refused=result["isError"])
@@ -175,12 +179,20 @@ def _names(text: str, *, refused: bool) -> str:
     return ", ".join(row["name"] for row in json.loads(text)) or "nothing"
 
 
+async def _rest(caller: Caller, link: dict[str, Any]) -> dict[str, Any]:
+    found = await _ask(caller, "resources/read", uri=link["uri"])
+    return {"link": link, "read": _exact(found["contents"][0]["text"])}
+
+
 async def _call(caller: Caller, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    params = {"name": tool, "arguments": arguments}
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    answer = _exact((await caller.post(body)).text)
+    return await _ask(caller, "tools/call", name=tool, arguments=arguments)
+
+
+async def _ask(caller: Caller, method: str, **params: Any) -> dict[str, Any]:
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    answer = _exact((await caller.post(body, mcp_protocol_version=_VERSION)).text)
     if "result" not in answer:
-        raise RuntimeError(f"{tool} {arguments}: {answer}")
+        raise RuntimeError(f"{method} {params}: {answer}")
     return answer["result"]
 
 
