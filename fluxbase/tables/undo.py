@@ -55,7 +55,7 @@ class Conflict:
 
 
 def row_before(columns: Iterable[str], row: Sql, most: Sql) -> Sql:
-    """Return some columns of a row as JSON text, or `TOO_LARGE` when that would be useless work.
+    """Return some columns of a row as JSON text, or `!` when it would be too large to be kept.
 
     `pg_column_size` looks at how a value is stored, without reading one that lies apart.
     """
@@ -69,7 +69,7 @@ def row_before(columns: Iterable[str], row: Sql, most: Sql) -> Sql:
         join(" + ", sizes),
         sql(" > "),
         most,
-        sql("::int8 THEN '!' ELSE "),
+        sql("::int8 THEN '!' ELSE "),  # what no JSON text is; `kept` knows it
         row_json(names_, row),
         sql(" END"),
     )

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 _HOW = """\
 All servers run at the same time on one machine, against one Postgres with its usual durability
 and without a checkpoint during the run, and are asked one after the other; in every round another
-one begins. The client is `wrk` with one thread and 16 kept connections over the loopback; each
-contestant is warmed up for a second before it is measured. What can be told has a pool of 16
-connections to Postgres, through its socket. Before it is measured, each contestant's answer is
-looked at: the right rows, of the right user. During the measurement, answers of another length or
-status count as errors, and inserted rows are counted in the table.
+one begins, and one round before the first is not counted. The client is `wrk` with one thread and
+16 kept connections over the loopback; each contestant is warmed up for a second before it is
+measured. What can be told has a pool of 16 connections to Postgres, through its socket. Before it
+is measured, each contestant's answer is looked at: the right rows, of the right user. During the
+measurement, answers of another length or status count as errors, and inserted rows are counted in
+the table.
 
 The tables hold 100,000 tasks of 991 users with their projects and comments, all under the same
 row-level security policy: `user_id = (SELECT auth.uid())`.

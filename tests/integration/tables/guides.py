@@ -160,8 +160,6 @@ async def _answer(example: Example, garden: Garden) -> str:
     if example.show == "sizes":
         return _fenced("text", "\n".join([await _size(caller, example, o) for o in OUTPUTS]))
     result = await _call(caller, example.tool, example.arguments)
-    if example.show == "rest":
-        return _fenced("json", fitted(await _rest(caller, result["content"][1])))
     text = result["content"][0]["text"]
     if example.show == "names":
         return _names(text, refused=result["isError"])
@@ -170,6 +168,8 @@ async def _answer(example: Example, garden: Garden) -> str:
     if example.show == "text" and text[0] not in "[{":
         return _fenced("csv", text)
     shown = result["structuredContent"] if example.show == "all" else _exact(text)
+    if example.show == "rest":
+        shown = await _rest(caller, result["content"][1])
     return _fenced("json", fitted(shown))
 
 
