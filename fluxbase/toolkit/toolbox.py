@@ -169,7 +169,8 @@ class Runner:
         own: Callable[[], str] | None = getattr(result, "text", None)
         text = own() if own else structured.decode()
         self._done(ctx, started)
-        return Answer(text, structured, ctx.rows, ctx.more)
+        more = None if ctx.more is None else self._followed(ctx.who, ctx.more)
+        return Answer(text, structured, ctx.rows, more)
 
     async def read(self, request: Request, uri: object) -> str:
         """Return the JSON text of a resource.
@@ -187,6 +188,14 @@ class Runner:
             raise
         self._done(ctx, started)
         return text
+
+    def _followed(self, who: Principal, link: Link) -> Link | None:
+        """Return a link, unless it leads where this caller may not read."""
+        try:
+            self.toolbox.find_resource(who, link.uri)
+        except UnknownResource:
+            return None
+        return link
 
     def _context(self, request: Request, action: str, arguments: Mapping[str, Any]) -> Context:
         return Context(

@@ -86,3 +86,13 @@ async def test_who_may_not_query_may_not_read_on_either(user1: Caller, serving: 
         other = type(user1)(user1.name, user1.id, user1.key, http)
         answer = await other.rpc("resources/read", uri=uri)
         assert answer["error"]["data"]["code"] == "FLX402"
+
+
+async def test_who_may_not_read_the_rest_is_given_no_link_to_it(
+    user1: Caller, serving: Any
+) -> None:
+    async with serving(mcp={"allowed_resources": ["fluxbase://schema/*"]}) as http:
+        other = type(user1)(user1.name, user1.id, user1.key, http)
+        answer = await asked(other)
+        assert answer["structuredContent"]["truncated"] is True
+        assert len(answer["content"]) == 1
