@@ -17,11 +17,12 @@ from fluxbase.tables.expressions import names, table_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxbase.db.relation import Visible
+    from fluxbase.db.relation import Column, Visible
     from fluxbase.tables.plan import Level
     from fluxbase.tables.slots import Slots
 
 OnConflict = Literal["update", "ignore"]
+_PLAIN: Final = frozenset({"text", "character varying", "character", "bytea"})
 OLD: Final = 18  # the version since which RETURNING knows rows as they were
 
 
@@ -54,14 +55,22 @@ class Conflict:
     action: OnConflict
 
 
-def row_before(columns: Iterable[str], row: Sql, most: Sql) -> Sql:
-    """Return some columns of a row as JSON text, or `!` when it would be too large to be kept.
+def row_before(table: Visible, row: Sql, most: Sql) -> Sql:
+    """Return the readable columns of a row as JSON text, or `!` when it is too large to be kept.
 
-    `pg_column_size` looks at how a value is stored, without reading one that lies apart.
+    Neither function reads a value that lies apart from its row: `octet_length` of text and bytes
+    is in the pointer to it, and of all else `pg_column_size` is what is stored.
     """
-    names_ = list(columns)
+    names_ = list(table.readable)
     sizes = [
-        concat(sql("coalesce(pg_column_size("), row, sql("."), ident(name), sql("), 0)"))
+        concat(
+            sql("coalesce("),
+            _size(table.relation.columns[name]),
+            row,
+            sql("."),
+            ident(name),
+            sql(")::int8, 0)"),
+        )
         for name in names_
     ]
     return concat(
@@ -73,6 +82,11 @@ def row_before(columns: Iterable[str], row: Sql, most: Sql) -> Sql:
         row_json(names_, row),
         sql(" END"),
     )
+
+
+def _size(column: Column) -> Sql:
+    plain = column.base in _PLAIN and not column.is_array
+    return sql("octet_length(") if plain else sql("pg_column_size(")
 
 
 def row_json(columns: Iterable[str], row: Sql) -> Sql:

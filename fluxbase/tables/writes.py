@@ -130,7 +130,7 @@ def insert(
     if fresh is not None:
         columns.append(concat(fresh, sql(' AS "\x01fresh"')))
     if exact and fresh is not None:
-        was = row_before(table.readable, ident("was"), writer.slots.constant(back.undo_bytes))
+        was = row_before(table, ident("was"), writer.slots.constant(back.undo_bytes))
         columns.append(concat(when(concat(sql("NOT "), fresh), was), sql(' AS "\x01before"')))
     parts: list[Sql] = []
     written: list[Sql] = []
@@ -231,7 +231,7 @@ def update(
     was = None
     if exact:
         most = writer.slots.constant(back.undo_bytes)
-        was = row_before(table.readable, ident("was"), most)
+        was = row_before(table, ident("was"), most)
     # A row that gets another key is found again by the new one alone.
     moved = back.undo_bytes and not set(columns).isdisjoint(table.relation.primary_key)
     key = key_json(table, ident("old")) if moved else None
@@ -247,7 +247,7 @@ def delete(table: Visible, found: Found, back: Written) -> Statement:
     writer, was = Writer(Slots()), None
     if back.undo_bytes and table.readable:
         most = writer.slots.constant(back.undo_bytes)
-        was = row_before(table.readable, ident("old"), most)
+        was = row_before(table, ident("old"), most)
     return _changed(change, table, found, back, writer, was)
 
 
@@ -289,7 +289,7 @@ def _locked(table: Visible, found: Found, back: Written) -> Planned:
     writer = Writer(Slots())
     rows = concat(
         sql("(SELECT "),
-        row_before(table.readable, ident("old"), writer.slots.constant(back.undo_bytes)),
+        row_before(table, ident("old"), writer.slots.constant(back.undo_bytes)),
         sql(" AS j FROM "),
         table_name(table.relation),
         sql(' AS "old"'),

@@ -44,7 +44,7 @@ INSERT INTO public.huge VALUES (1, 1, repeat('x', 500 * 1024 * 1024), NULL, NULL
 INSERT INTO public.huge
   VALUES (2, 2, NULL, jsonb_build_object('k', repeat('y', 100 * 1024 * 1024)), NULL);
 INSERT INTO public.huge
-  VALUES (3, 3, NULL, NULL, decode(repeat('00ff', 50 * 1024 * 1024), 'hex'));
+  VALUES (3, 3, NULL, NULL, decode(repeat('00ff', 25 * 1024 * 1024), 'hex'));
 CREATE TABLE public.long (id integer PRIMARY KEY, body text);
 INSERT INTO public.long SELECT n, repeat('a', 200000) || n FROM generate_series(1, 200) n;
 CREATE TABLE public.calm (id integer PRIMARY KEY, word text);
