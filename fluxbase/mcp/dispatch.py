@@ -27,6 +27,7 @@ from fluxbase.mcp.paging import Pager
 from fluxbase.mcp.untrusted import wrap
 from fluxbase.mcp.wire import ProtocolError
 from fluxbase.observe import Call, Observer
+from fluxbase.toolkit.content import contents
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -262,6 +263,8 @@ class Dispatcher:
         text = answer.text
         if self._wraps(request) and self._runner.toolbox.tools[name].untrusted:
             text = wrap(text)
+        if answer.blocks:
+            return {"content": list(answer.blocks), "isError": False}
         if answer.more is None:
             return wire.tool_result(text, answer.structured)
         more = answer.more._asdict()
@@ -269,12 +272,12 @@ class Dispatcher:
 
     async def _resources_read(self, request: Request, message: Message) -> Mapping[str, Any]:
         uri = _text(message, "uri")
-        text, kind = await self._runner.read(request, uri), "application/json"
-        if self._wraps(request):
-            resource, _ = self._runner.toolbox.find_resource(request.who, uri)
-            if resource.untrusted:
-                text, kind = wrap(text), "text/plain"
-        result: dict[str, Any] = {"contents": [{"uri": uri, "mimeType": kind, "text": text}]}
+        held = await self._runner.read(request, uri)
+        resource, _ = self._runner.toolbox.find_resource(request.who, uri)
+        kind = resource.mime_type
+        if resource.untrusted and isinstance(held, str) and self._wraps(request):
+            held, kind = wrap(held), "text/plain"
+        result: dict[str, Any] = {"contents": [contents(uri, held, kind)]}
         if message.modern:
             result |= {"ttlMs": _TTL_MS, "cacheScope": "private"}
         return result

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxbase.db.audit import entry
 from fluxbase.strict_json import in_order
+from fluxbase.toolkit.client import DEAF
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Record
     from fluxbase.principal import Principal
+    from fluxbase.toolkit.client import Client
 
 
 class Link(NamedTuple):
@@ -41,6 +43,7 @@ class Context:
     request_id: str
     remote: str | None
     audit_key: bytes
+    client: Client = DEAF
     # Set by the tool for the records of reads and failures.
     target: str | None = None
     rows: int | None = None

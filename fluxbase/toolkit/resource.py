@@ -30,11 +30,13 @@ class Declared:
     title: str
     untrusted: bool
     tool: str | None
+    mime_type: str
+    follows: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource or template as it is offered and read; the answer is JSON text."""
+    """One resource or template as it is offered and read; the answer is text or bytes."""
 
     name: str
     uri: str
@@ -45,6 +47,8 @@ class Resource:
     function: Callable[..., Any]
     pattern: re.Pattern[str]
     tool: str | None = None
+    mime_type: str = "application/json"
+    follows: str | None = None
 
     @property
     def is_template(self) -> bool:
@@ -76,7 +80,7 @@ class Resource:
             "name": self.name,
             "title": self.title,
             "description": self.description,
-            "mimeType": "application/json",
+            "mimeType": self.mime_type,
         }
 
 
@@ -87,6 +91,8 @@ def resource(
     title: str,
     untrusted: bool = False,
     tool: str | None = None,
+    mime_type: str = "application/json",
+    follows: str | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as the reader of `uri`; `{name}` in it is an argument of the function.
 
@@ -96,11 +102,13 @@ def resource(
         title: the name people see.
         untrusted: its text is what users wrote, such as rows.
         tool: it does what this tool does, so it is there for those alone who may use the tool.
+        mime_type: of what the function returns.
+        follows: `catalog` when it may change with the tables that there are.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
-    declared = Declared(uri, scopes, title, untrusted, tool)
+    declared = Declared(uri, scopes, title, untrusted, tool, mime_type, follows)
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
         setattr(function, _MARK, declared)
@@ -135,6 +143,8 @@ def resources_of(module: ModuleType) -> list[Resource]:
                 function=function,
                 pattern=re.compile(pattern),
                 tool=declared.tool,
+                mime_type=declared.mime_type,
+                follows=declared.follows,
             )
         )
     return found

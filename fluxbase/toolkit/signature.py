@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fluxbase.errors import InvalidArgument
+from fluxbase.toolkit.content import Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,7 +86,7 @@ def _safe(part: object) -> str:
 
 
 def _output(kind: Any) -> dict[str, Any] | None:
-    if kind is None:
+    if kind is None or kind is Blocks:
         return None
     schema = _tidy(TypeAdapter(kind).json_schema(mode="serialization"))
     return schema if schema.get("type") == "object" else None

@@ -11,7 +11,7 @@ from fluxbase.principal import SCOPES
 from fluxbase.toolkit.signature import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
 P = ParamSpec("P")
@@ -31,6 +31,7 @@ class Declared:
     destructive: bool
     idempotent: bool
     untrusted: bool
+    input_schema: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Tool:
     untrusted: bool
     signature: Signature
     function: Callable[..., Any]
+    input_schema: Mapping[str, Any]
 
     def listing(self) -> dict[str, Any]:
         """Return the entry of `tools/list`."""
@@ -54,7 +56,7 @@ class Tool:
             "name": self.name,
             "title": self.title,
             "description": self.description,
-            "inputSchema": self.signature.input_schema,
+            "inputSchema": self.input_schema,
             "annotations": {
                 "title": self.title,
                 "readOnlyHint": self.read_only,
@@ -76,6 +78,7 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     untrusted: bool = False,
+    input_schema: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as a tool; it stays an ordinary function.
 
@@ -87,11 +90,13 @@ def tool(
         idempotent: calling it twice does what calling it once does.
         untrusted: its text is what users wrote. A result with objects whose members are not
             declared is taken for that without being marked.
+        input_schema: shown in place of the signature's own, which judges the arguments all the
+            same.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
-    declared = Declared(scopes, title, read_only, destructive, idempotent, untrusted)
+    declared = Declared(scopes, title, read_only, destructive, idempotent, untrusted, input_schema)
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
         setattr(function, _MARK, declared)
@@ -127,6 +132,7 @@ def tools_of(module: ModuleType) -> list[Tool]:
                 untrusted=declared.untrusted or _is_open(signature.output_schema),
                 signature=signature,
                 function=function,
+                input_schema=declared.input_schema or signature.input_schema,
             )
         )
     return found

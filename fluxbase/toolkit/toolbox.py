@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from fluxbase.errors import ConfigError, FluxbaseError, InternalError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
+from fluxbase.toolkit.client import DEAF, MissingInput
+from fluxbase.toolkit.content import Blocks
 from fluxbase.toolkit.context import Context, Link
 from fluxbase.toolkit.json_text import write
 from fluxbase.toolkit.resource import Resource, resources_of
@@ -25,18 +27,21 @@ if TYPE_CHECKING:
     from fluxbase.db.audit_log import AuditLog
     from fluxbase.db.database import Database
     from fluxbase.principal import Principal
+    from fluxbase.toolkit.client import Client
+    from fluxbase.toolkit.content import Block
 
 
 T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """What a tool gave: the text for the model, and the same as JSON bytes."""
+    """What a tool gave: the text for the model and the same as JSON bytes, or content blocks."""
 
     text: str
     structured: bytes
     rows: int | None = None
     more: Link | None = None
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Request(NamedTuple):
     who: Principal
     request_id: str
     remote: str | None
+    client: Client = DEAF
 
 
 class Toolbox:
@@ -160,9 +166,14 @@ class Runner:
         try:
             tool = self.toolbox.find_tool(request.who, name)
             result = await tool.function(ctx, **tool.signature.read(values))
+        except MissingInput:
+            raise
         except Exception as error:
             await self._failed(ctx, error, started)
             raise
+        if isinstance(result, Blocks):
+            self._done(ctx, started)
+            return Answer("", b"", ctx.rows, None, result.content)
         shaped: Callable[[], object] | None = getattr(result, "as_json", None)
         structured = write(shaped() if shaped else result)
         # A result may say itself what a model should read; else it reads the JSON.
@@ -172,8 +183,8 @@ class Runner:
         more = None if ctx.more is None else self._followed(ctx.who, ctx.more)
         return Answer(text, structured, ctx.rows, more)
 
-    async def read(self, request: Request, uri: object) -> str:
-        """Return the JSON text of a resource.
+    async def read(self, request: Request, uri: object) -> str | bytes:
+        """Return what a resource holds.
 
         Raises:
             UnknownResource: the caller has no such resource.
@@ -182,12 +193,14 @@ class Runner:
         ctx = self._context(request, "resources/read", {"uri": uri})
         try:
             resource, variables = self.toolbox.find_resource(request.who, uri)
-            text: str = await resource.function(ctx, **variables)
+            held: str | bytes = await resource.function(ctx, **variables)
+        except MissingInput:
+            raise
         except Exception as error:
             await self._failed(ctx, error, started)
             raise
         self._done(ctx, started)
-        return text
+        return held
 
     def _followed(self, who: Principal, link: Link) -> Link | None:
         """Return a link, unless it leads where this caller may not read."""
@@ -206,6 +219,7 @@ class Runner:
             request_id=request.request_id,
             remote=request.remote,
             audit_key=self._audit.key,
+            client=request.client,
         )
 
     def _done(self, ctx: Context, started: float) -> None:
