@@ -16,6 +16,7 @@ FluxbaseError
 ├── DeadlineExceeded      FLX503  it took too long and was stopped
 ├── Unavailable           FLX504  a part this needs is not up right now
 ├── TooManyAffected       FLX505  a write would touch more rows than allowed
+├── Cancelled             FLX507  the client gave the call up
 ├── ConstraintViolation   FLX601  the database's own rules refuse the data
 ├── InvalidData           FLX602  a value does not fit the column's type
 ├── ConfigError           FLX701  the configuration is wrong
@@ -173,6 +174,12 @@ class Conflict(FluxbaseError):
     """Rows are not as the call expects them, or its idempotency key was used otherwise."""
 
     code, title, status = "FLX506", "The call conflicts with what is there", 409
+
+
+class Cancelled(FluxbaseError):
+    """The client took the call back while it ran; it was stopped and nothing of it was kept."""
+
+    code, title, status = "FLX507", "The call was cancelled", 409
 
 
 class ConstraintViolation(FluxbaseError):

@@ -102,7 +102,7 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     ),
     "F31": (
         "POST /mcp takes JSON-RPC.",
-        (f"{_DOOR}::test_the_endpoint_answers_post_only",),
+        (f"{_DOOR}::test_without_a_session_the_endpoint_answers_post_only",),
     ),
     "F32": ("initialize.", (f"{_LEGACY}::test_a_known_version_is_agreed_to",)),
     "F33": ("ping.", (f"{_LEGACY}::test_every_answer_fits_the_schema_of_its_version",)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.applications import Starlette
 
 from fluxbase.app.doctor import Finding, judged
+from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.reload import read_again
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.jwt import Verifier, load_keys
@@ -23,6 +24,7 @@ from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
 from fluxbase.http.mcp import McpEndpoint
 from fluxbase.http.routes import ShortCut, cross_origin, not_allowed, not_found, routes
+from fluxbase.http.streams import Streams
 from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
@@ -46,7 +48,6 @@ log = logging.getLogger(__name__)
 
 ROOMS: Final = (tables_tools, tables_resources, schema_tools, schema_resources)
 _CHECKS_LIVE: Final = 1.0
-_RESTART: Final = 1.0  # seconds before failed background work is started again
 
 
 def toolbox(config: Config) -> Toolbox:
@@ -114,9 +115,15 @@ class Server:
             jwt=config.auth.jwt,
             verifier=token_verifier(config),
         )
+        self.lines = Lines(backend.database, backend.peppers, caps(config))
         self.listener = Listener(
             lambda: backend.database.logins.admin,
-            {"fluxbase_keys": self._forget_key, "fluxbase_catalog": self._forget_catalog},
+            {
+                "fluxbase_keys": self._forget_key,
+                "fluxbase_catalog": self._forget_catalog,
+                "fluxbase_sessions": self.lines.hear,
+                "fluxbase_resources": self.lines.hear_of_resource,
+            },
         )
         self.findings: list[Finding] = []
         self.config = config
@@ -146,10 +153,11 @@ class Server:
         background: list[Callable[[], Awaitable[None]]] = [
             self.listener.run,
             self.audit.run if not self._siblings or self._siblings.first else self._keep_records,
-            lambda: _every(30, self.authenticator.flush_uses),
+            lambda: every(30, self.authenticator.flush_uses),
             self._backend.database.follow_replicas,
+            *self.lines.work(),
         ]
-        background.append(lambda: _every(1, self._compare_catalog))
+        background.append(lambda: every(1, self._compare_catalog))
         if not self._backend.announced:
             log.warning("no event trigger: the catalog is compared every second instead")
         if self._backend.postgres is not None:
@@ -168,6 +176,7 @@ class Server:
     def drain(self) -> None:
         """Say that no new requests should come here."""
         self.health.draining = True
+        self.lines.hub.end_all()
 
     def reload(self) -> None:
         """Read the configuration again and take it over whole, or keep the old one."""
@@ -194,12 +203,18 @@ class Server:
         dispatcher = Dispatcher(
             Runner(box, self._backend.database, self.audit),
             self.observer,
+            self.lines.links,
             deadline=config.server.request_timeout,
             page_size=config.mcp.page_size,
             untrusted_data=config.mcp.untrusted_data,
         )
         endpoint = McpEndpoint(
-            self._gate(), dispatcher, self.observer, max_size=config.mcp.max_message_size
+            self._gate(),
+            dispatcher,
+            self.observer,
+            self.lines.sessions,
+            Streams(self.lines.events),
+            max_size=config.mcp.max_message_size,
         )
         surface = routes(
             config.mcp.base_path, endpoint if config.mcp.enabled else None, self.health
@@ -226,6 +241,7 @@ class Server:
             self.audit.retention = config.audit.retention
             self.audit.undo_retention = config.audit.undo_retention
             self.health.allow_from = config.metrics.allow_from
+            self.lines.show(dispatcher.lists.seen, box, caps(config))
             self.config = config
             self._app = app
             self._checked = (0.0, {})
@@ -238,9 +254,11 @@ class Server:
     def _forget_key(self, key: str) -> None:
         self.authenticator.forget(key)
         self._backend.database.catalog.forget_role(f"key_{key}")
+        self.lines.hub.key_changed(key)
 
     def _forget_catalog(self, _payload: str) -> None:
         self._backend.database.catalog.forget()
+        self.lines.hub.catalog_changed()
 
     async def _compare_catalog(self) -> None:
         # Also while announcements cannot be heard: a catalog that is not told of a change is wrong.
@@ -250,7 +268,7 @@ class Server:
     async def _keep_records(self) -> None:
         """Write the records of this worker; another one deletes the old ones of all."""
         try:
-            await _every(1, self.audit.flush)
+            await every(1, self.audit.flush)
         finally:
             await self.audit.flush()
 
@@ -328,22 +346,3 @@ def _text(file: Path, key: str) -> str:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"{key}: {file} cannot be read") from None
-
-
-async def kept_going(work: Callable[[], Awaitable[None]]) -> None:
-    """Run what runs in the background, again after a fault that nobody expected."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            log.exception("work in the background failed and is started again")
-            await asyncio.sleep(_RESTART)
-        else:
-            return
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        with suppress(FluxbaseError):
-            await work()

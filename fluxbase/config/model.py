@@ -52,8 +52,15 @@ class Mcp(Section):
     )
     session_timeout: Seconds = Field(
         default=3600.0,
-        description="Idle time after which a client's session ends. The endpoint is stateless "
-        "so far and issues no sessions; the key is read and checked.",
+        description="Idle time after which a client's session ends; one whose stream is open is "
+        "not idle. A session that is never used after `initialize` ends after 5 minutes.",
+    )
+    max_sessions: Positive = Field(
+        default=10_000,
+        description="Sessions open at a time, on all servers together; more get 503.",
+    )
+    max_sessions_per_key: Positive = Field(
+        default=100, description="Sessions that one key has open at a time; more get 503."
     )
     max_message_size: Annotated[int, Field(ge=1024)] = Field(
         default=10485760, description="Maximum request size in bytes; larger ones get 413."

@@ -20,8 +20,11 @@ class ClientGone(Exception):
 class _Watch:
     """One request's watcher: a timer first, a task only when the work outlives the grace."""
 
-    def __init__(self, receive: Receive, victim: asyncio.Task[Any]) -> None:
+    def __init__(
+        self, receive: Receive, victim: asyncio.Task[Any], goes_on: Callable[[], bool]
+    ) -> None:
         self.gone = False
+        self._goes_on = goes_on
         self._receive = receive
         self._victim = victim
         self._task: asyncio.Task[None] | None = None
@@ -33,6 +36,8 @@ class _Watch:
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self._goes_on():
+            return
         self.gone = True
         self._victim.cancel()
 
@@ -49,20 +54,24 @@ class _Watch:
 
 
 async def run_until_disconnect(
-    work: Coroutine[Any, Any, T], receive: Receive, *, grace: float = 0.25
+    work: Coroutine[Any, Any, T],
+    receive: Receive,
+    *,
+    grace: float = 0.25,
+    goes_on: Callable[[], bool] = lambda: False,
 ) -> T:
     """Await `work` in the current task; raise `ClientGone` if the client leaves before it ends.
 
     The request body must have been read: from here on `receive` is only asked for the disconnect.
     Work shorter than `grace` seconds is never watched. A cancellation from outside stays one.
-    Work that swallows its cancellation keeps its result.
+    Work that swallows its cancellation keeps its result, and so does work that `goes_on`.
     """
     task = asyncio.current_task()
     if task is None:
         work.close()
         raise RuntimeError("run_until_disconnect needs to run in a task")
     cancelled_before = task.cancelling()
-    watch = _Watch(receive, task)
+    watch = _Watch(receive, task, goes_on)
     timer = task.get_loop().call_later(grace, watch.start)
     try:
         return await work

@@ -29,7 +29,7 @@ class Exchange(RequestResponseCycle):
     """uvicorn's cycle, and a shorter way through it for who knows it."""
 
     _worker: asyncio.Task[Any] | None = None
-    _gone = False
+    _gone = _detached = False
 
     @classmethod
     def of(cls, protocol: Any, scope: Any, *, keep_alive: bool) -> Exchange:
@@ -52,7 +52,7 @@ class Exchange(RequestResponseCycle):
         """Note that the client has gone, and stop the work for it."""
         self.disconnected = True
         self.message_event.set()
-        if self._worker is not None and not self._gone:
+        if self._worker is not None and not self._gone and not self._detached:
             self._gone = True
             self._worker.cancel()
 
@@ -69,6 +69,10 @@ class Exchange(RequestResponseCycle):
             raise too_large(most)
         self.flow.resume_reading()
         return bytes(self.body)
+
+    def detach(self) -> None:
+        """Let the work go on although the client leaves: it may come back for the rest."""
+        self._detached = True
 
     async def until_gone(self, work: Coroutine[Any, Any, T]) -> T:
         """Await `work` in the current task; raise `ClientGone` if the client leaves before it ends.

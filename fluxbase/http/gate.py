@@ -67,6 +67,17 @@ class Gate:
             raise
         return Admitted(who, await self.charge(who))
 
+    async def recognize(
+        self, headers: Iterable[tuple[bytes, bytes]], remote: str | None
+    ) -> Principal:
+        """Return the caller of a stream that is open, as it is now; that is no further call.
+
+        Raises:
+            Unauthenticated: its credential is not valid any more.
+            Unavailable: the database is needed to know, and does not answer.
+        """
+        return await self._verifier.authenticate(find(headers), remote)
+
     async def charge(self, who: Principal) -> Quota:
         """Count one more call of a caller.
 

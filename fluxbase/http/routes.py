@@ -16,13 +16,21 @@ from fluxbase.http.exchange import Exchange
 _ALLOWED_HEADERS = [
     "Authorization",
     "Content-Type",
+    "Last-Event-ID",
     "Mcp-Method",
     "Mcp-Name",
     "Mcp-Protocol-Version",
+    "Mcp-Session-Id",
     "X-Client-Key",
     "X-Service-Key",
 ]
-_EXPOSED_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"]
+_EXPOSED_HEADERS = [
+    "Mcp-Session-Id",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+]
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -56,7 +64,7 @@ def cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=list(origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
             max_age=600,

@@ -1,16 +1,18 @@
 """A time limit for every call; it must not know what is limited.
 
 The same promise as `asyncio.timeout_at`, at a fraction of its cost: no state machine, and of calls
-that all have the same time only the oldest needs a timer. It cannot be rescheduled and is used
-once.
+that all have the same time only the oldest needs a timer. It is used once. While somebody else is
+waited for it can be suspended, and whoever gave the call up can withdraw it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import TracebackType
 
 _EARLY: Final = 0.002  # uvloop counts in whole milliseconds and may be one early
@@ -22,10 +24,11 @@ class Deadline:
     A cancellation from outside stays one, even when it meets the deadline.
     """
 
-    __slots__ = ("_before", "_expired", "_queue", "_task", "_timer", "until")
+    __slots__ = ("_before", "_expired", "_queue", "_task", "_timer", "until", "withdrawn")
 
     def __init__(self, until: float, queue: Deadlines | None = None) -> None:
         self.until = until
+        self.withdrawn = False
         self._queue = queue
         self._expired = False
 
@@ -52,10 +55,7 @@ class Deadline:
         Raises:
             TimeoutError: the deadline came first.
         """
-        if self._queue is None:
-            self._timer.cancel()
-        else:
-            self._queue.drop(self)
+        self._stop()
         if not self._expired:
             return
         ours = self._task.uncancel() <= self._before
@@ -66,6 +66,35 @@ class Deadline:
         """Cancel the work; called when the time is up."""
         self._expired = True
         self._task.cancel()
+
+    def withdraw(self) -> None:
+        """Cancel the work because nobody wants it any more; it ends as if the time were up."""
+        if not self._expired:
+            self.withdrawn = True
+            self.expire()
+
+    @contextmanager
+    def suspended(self, most: float) -> Generator[None]:
+        """Stop the clock for as long as the block lasts, but for no more than `most` seconds."""
+        loop = self._task.get_loop()
+        left = self.until - loop.time()
+        self._run_until(loop.time() + most)
+        try:
+            yield
+        finally:
+            self._run_until(loop.time() + left)
+
+    def _run_until(self, until: float) -> None:
+        # Out of the queue, whose deadlines end in the order they began in.
+        self._stop()
+        self._queue, self.until = None, until
+        self._timer = self._task.get_loop().call_at(until, self.expire)
+
+    def _stop(self) -> None:
+        if self._queue is None:
+            self._timer.cancel()
+        else:
+            self._queue.drop(self)
 
 
 class Deadlines:

@@ -43,9 +43,21 @@ class Message(NamedTuple):
     version: str
     modern: bool
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What a request carries beside its parameters."""
+        return _meta(self.params)
 
-def judge(body: object, headers: Mapping[str, str]) -> Message | None:
-    """Return the message in `body`, or `None` for a response that a client sent.
+
+class Response(NamedTuple):
+    """A client's answer to a request of ours."""
+
+    id: str | int | None
+    body: Mapping[str, Any]
+
+
+def judge(body: object, headers: Mapping[str, str]) -> Message | Response:
+    """Return the message in `body`.
 
     Args:
         body: the decoded JSON of one message.
@@ -57,7 +69,7 @@ def judge(body: object, headers: Mapping[str, str]) -> Message | None:
     data = _object(body)
     if "result" in data or "error" in data:
         _check_response(data, headers)
-        return None
+        return Response(id_of(data), data)
     request_id, is_notification = _identity(data)
     method = data.get("method")
     if not isinstance(method, str):
@@ -170,7 +182,7 @@ def _check_modern(method: str, params: Mapping[str, Any], headers: Mapping[str, 
         value, header = params.get(_NAMED[method]), headers.get("mcp-name")
         # Neither there: the method itself says better what is missing.
         if value is not None or header is not None:
-            _match("Mcp-Name", _decoded(header), value)
+            _match("Mcp-Name", decoded(header), value)
 
 
 def _match(name: str, header: str | None, value: object) -> None:
@@ -180,7 +192,7 @@ def _match(name: str, header: str | None, value: object) -> None:
         raise ProtocolError(HEADER_MISMATCH, f"the header {name} differs from the body")
 
 
-def _decoded(header: str | None) -> str | None:
+def decoded(header: str | None) -> str | None:
     """Return a header's text; what ASCII cannot carry comes as `=?base64?…?=`.
 
     Source: MCP 2026-07-28, Streamable HTTP, value encoding.

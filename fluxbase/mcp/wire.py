@@ -11,6 +11,7 @@ import orjson
 
 from fluxbase import __version__
 from fluxbase.errors import (
+    Cancelled,
     DeadlineExceeded,
     FluxbaseError,
     Forbidden,
@@ -25,6 +26,7 @@ from fluxbase.errors import (
     UnknownResource,
     UnknownTool,
 )
+from fluxbase.toolkit.client import MissingCapability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,7 @@ _LINKLESS: Final = LEGACY[:2]  # the versions before `resource_link`
 MODERN: Final = ("2026-07-28",)
 SUPPORTED: Final = (*LEGACY, *MODERN)
 BATCHES: Final = "2025-03-26"
+PRIMED: Final = "2025-11-25"  # from here on a stream may begin with an event that is only an id
 ASSUMED: Final = "2025-03-26"  # what a legacy client speaks that sends no version header
 
 META: Final = "io.modelcontextprotocol/"
@@ -45,6 +48,7 @@ METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 HEADER_MISMATCH: Final = -32020
+MISSING_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 
 # The codes of the original, in the legacy era.
@@ -67,6 +71,7 @@ _LEGACY_CODES: Final[dict[type[FluxbaseError], int]] = {
     RateLimited: RATE_LIMITED,
     Unavailable: EXECUTION_FAILED,
     DeadlineExceeded: EXECUTION_FAILED,
+    Cancelled: EXECUTION_FAILED,
     InternalError: INTERNAL_ERROR,
 }
 # The modern era forbids -32002 and wants nothing new from -32000 to -32019; `data.code` tells more.
@@ -79,6 +84,8 @@ _MODERN_CODES: Final[dict[type[FluxbaseError], int]] = {
     RateLimited: INVALID_REQUEST,
     Unavailable: INTERNAL_ERROR,
     DeadlineExceeded: INTERNAL_ERROR,
+    Cancelled: INTERNAL_ERROR,
+    MissingCapability: MISSING_CAPABILITY,
 }
 
 
@@ -110,6 +117,8 @@ def error_object(error: FluxbaseError, *, modern: bool = False) -> dict[str, Any
     data: dict[str, Any] = {k: v for k, v in error.as_dict().items() if k != "message"}
     if isinstance(error, ProtocolError) and error.data is not None:
         data.update(error.data)
+    if isinstance(error, MissingCapability):
+        data["requiredCapabilities"] = {name: {} for name in error.capabilities}
     return {"code": code_of(error, modern=modern), "message": error.message, "data": data}
 
 
@@ -124,7 +133,7 @@ def success(request_id: object, result: Mapping[str, Any], *, modern: bool) -> b
     """Return a result response; a modern one says that it is complete and who answers."""
     if modern:
         meta = {META + "serverInfo": SERVER_INFO, **result.get("_meta", {})}
-        result = {**result, "resultType": "complete", "_meta": meta}
+        result = {"resultType": "complete", **result, "_meta": meta}
     return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
 
 

@@ -14,7 +14,10 @@ _MOST_BYTES: Final = 262_144
 
 
 @resource(
-    "fluxbase://schema/tables", scopes=("read:schema", "read:tables"), title="Database tables"
+    "fluxbase://schema/tables",
+    scopes=("read:schema", "read:tables"),
+    title="Database tables",
+    follows="catalog",
 )
 async def tables(ctx: Context) -> str:
     """Show the tables and views the caller may use, compactly."""
@@ -25,6 +28,7 @@ async def tables(ctx: Context) -> str:
     "fluxbase://schema/tables?offset={offset}",
     scopes=("read:schema", "read:tables"),
     title="Database tables, further pages",
+    follows="catalog",
 )
 async def more_tables(ctx: Context, offset: str) -> str:
     """Show the tables from an offset on; `next` of a page names the following one."""
@@ -38,6 +42,7 @@ async def more_tables(ctx: Context, offset: str) -> str:
     "fluxbase://schema/tables/{schema}/{table}",
     scopes=("read:schema", "read:tables"),
     title="One table",
+    follows="catalog",
 )
 async def table_schema(ctx: Context, schema: str, table: str) -> str:
     """Describe a table: columns, keys, indexes, the caller's privileges and its policies."""

@@ -49,6 +49,7 @@ class Tool:
     signature: Signature
     function: Callable[..., Any]
     input_schema: Mapping[str, Any]
+    header_params: Mapping[str, str]
 
     def listing(self) -> dict[str, Any]:
         """Return the entry of `tools/list`."""
@@ -120,6 +121,7 @@ def tools_of(module: ModuleType) -> list[Tool]:
         if not _NAME.match(name) or not description:
             raise ValueError(f"{module.__name__}.{name}: a plain name and a docstring are needed")
         signature = Signature(function)
+        shown = declared.input_schema or signature.input_schema
         found.append(
             Tool(
                 name=name,
@@ -132,10 +134,17 @@ def tools_of(module: ModuleType) -> list[Tool]:
                 untrusted=declared.untrusted or _is_open(signature.output_schema),
                 signature=signature,
                 function=function,
-                input_schema=declared.input_schema or signature.input_schema,
+                input_schema=shown,
+                header_params=_header_params(shown),
             )
         )
     return found
+
+
+def _header_params(schema: Mapping[str, Any]) -> dict[str, str]:
+    """Return the arguments that clients mirror in headers, by the `x-mcp-header` they carry."""
+    properties = cast("dict[str, dict[str, Any]]", schema.get("properties", {}))
+    return {n: p["x-mcp-header"] for n, p in properties.items() if "x-mcp-header" in p}
 
 
 def _is_open(schema: object) -> bool:

@@ -102,9 +102,9 @@ async def test_an_unknown_path_is_404(user1: Caller) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"])
-async def test_the_endpoint_answers_post_only(user1: Caller, method: str) -> None:
+async def test_without_a_session_the_endpoint_answers_post_only(user1: Caller, method: str) -> None:
     answer = await user1.http.request(method, "/mcp", headers={"X-Client-Key": user1.key})
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, DELETE")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/mcp/health"])

@@ -20,7 +20,8 @@ async def test_discovery_names_the_version_and_may_be_kept_for_this_caller_only(
 ) -> None:
     found = await result_of(user1, "server/discover")
     assert found["supportedVersions"] == list(MODERN)
-    assert found["capabilities"] == {"tools": {}, "resources": {}}
+    assert found["capabilities"]["tools"] == {"listChanged": True}
+    assert found["capabilities"]["resources"] == {"listChanged": True, "subscribe": True}
     assert found["instructions"]
 
 
@@ -63,7 +64,6 @@ async def test_a_failed_call_is_a_complete_result(user1: Caller) -> None:
         "resources/templates",
         "logging/setLevel",
         "resources/subscribe",
-        "subscriptions/listen",
         "prompts/list",
         "no/such",
     ],

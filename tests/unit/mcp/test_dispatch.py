@@ -18,14 +18,22 @@ from fluxbase.errors import (
     Unavailable,
     UnknownTool,
 )
-from fluxbase.mcp.dispatch import Dispatcher, Reply
+from fluxbase.mcp.dispatch import Dispatcher, Links, Reply
+from fluxbase.mcp.rounds import Rounds
+from fluxbase.mcp.turn import Turn
 from fluxbase.mcp.wire import META, MODERN, SUPPORTED
 from fluxbase.observe import Observer
 from fluxbase.principal import Principal
+from fluxbase.sessions.post import Post
 from fluxbase.toolkit.toolbox import Answer, Offer, Request, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fluxbase.db.database import Database
+    from fluxbase.mcp.listening import Listening
+    from fluxbase.mcp.turn import Charge
+    from fluxbase.sessions.book import Sessions
 
 WHO = Principal("client_key", "k", "k", "role", "{}", frozenset())
 REQUEST = Request(WHO, "request-1", None)
@@ -69,10 +77,23 @@ async def free() -> None:
 
 
 async def handle(
-    worker: Worker, body: object, sent: Mapping[str, str] | None = None, deadline: float = 5
+    worker: Worker,
+    body: object,
+    sent: Mapping[str, str] | None = None,
+    deadline: float = 5,
+    charge: Charge = free,
 ) -> Reply:
-    dispatcher = Dispatcher(cast("Runner", worker), Observer(), deadline=deadline, page_size=10)
-    return await dispatcher.handle(REQUEST, body, sent or {}, free)
+    # Without a session nothing asks the database.
+    links = Links(
+        cast("Sessions", None),
+        Post(cast("Database", None)),
+        cast("Listening", None),
+        Rounds(bytes(32)),
+    )
+    dispatcher = Dispatcher(
+        cast("Runner", worker), Observer(), links, deadline=deadline, page_size=10
+    )
+    return await dispatcher.handle(Turn(REQUEST, sent or {}, charge), body)
 
 
 def work(id_: int = 1, /, **meta: Any) -> dict[str, Any]:
@@ -104,6 +125,10 @@ METHODS = st.sampled_from(
         "resources/read",
         "resources/templates/list",
         "server/discover",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "subscriptions/listen",
     ]
 )
 MESSAGES: st.SearchStrategy[Any] = st.fixed_dictionaries(
@@ -117,6 +142,9 @@ MESSAGES: st.SearchStrategy[Any] = st.fixed_dictionaries(
                 "cursor": JSON,
                 "arguments": JSON,
                 "protocolVersion": JSON,
+                "requestState": JSON,
+                "inputResponses": JSON,
+                "level": JSON,
                 "_meta": st.just(ENVELOPE) | JSON,
             },
         )
@@ -212,9 +240,8 @@ async def test_a_batch_that_cannot_be_paid_for_does_not_run() -> None:
         raise RateLimited(retry_after=3)
 
     worker = Worker()
-    dispatcher = Dispatcher(cast("Runner", worker), Observer(), deadline=5, page_size=10)
     with pytest.raises(RateLimited):
-        await dispatcher.handle(REQUEST, [work(1), work(2)], {}, broke)
+        await handle(worker, [work(1), work(2)], charge=broke)
     assert worker.calls == 0
 
 

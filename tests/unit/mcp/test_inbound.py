@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.inbound import encode_header_value
 
-from fluxbase.mcp.inbound import Message, id_of, judge
+from fluxbase.mcp.inbound import Message, Response, id_of, judge
 from fluxbase.mcp.wire import ASSUMED, LEGACY, META, MODERN, SUPPORTED, ProtocolError
 
 VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
@@ -82,7 +82,7 @@ def test_any_json_is_judged_without_any_other_error(body: Any, sent: dict[str, s
         message = judge(body, sent)
     except ProtocolError as error:
         refused = error
-    assert message is None or message.version in SUPPORTED
+    assert not isinstance(message, Message) or message.version in SUPPORTED
     assert refused is None or refused.http_status == 400
     assert refused is None or refused.rpc_code in (-32600, -32602, -32020, -32022)
     assert id_of(body) is None or isinstance(id_of(body), str | int)
@@ -92,7 +92,7 @@ def test_any_json_is_judged_without_any_other_error(body: Any, sent: dict[str, s
 def test_any_name_survives_the_header_as_the_official_client_writes_it(name: str) -> None:
     sent = headers("tools/call", encode_header_value(name))
     message = judge(modern("tools/call", name=name), sent)
-    assert message is not None
+    assert isinstance(message, Message)
     assert message.params["name"] == name
 
 
@@ -103,7 +103,7 @@ def test_without_a_version_a_request_is_of_the_assumed_one() -> None:
 @pytest.mark.parametrize("version", LEGACY)
 def test_the_header_names_a_legacy_version(version: str) -> None:
     message = judge(request(), {VERSION: version})
-    assert message is not None
+    assert isinstance(message, Message)
     assert (message.version, message.modern) == (version, False)
 
 
@@ -112,13 +112,13 @@ def test_a_legacy_version_in_the_body_is_spoken_too(version: str) -> None:
     body = request(params={"_meta": {META + "protocolVersion": version}})
     for sent in ({}, {VERSION: version}):
         message = judge(body, sent)
-        assert message is not None
+        assert isinstance(message, Message)
         assert (message.version, message.modern) == (version, False)
 
 
 def test_null_params_are_no_params() -> None:
     message = judge(request(params=None), {})
-    assert message is not None
+    assert isinstance(message, Message)
     assert message.params == {}
 
 
@@ -156,13 +156,13 @@ def test_what_is_not_json_rpc_is_refused(body: object, code: int) -> None:
 @pytest.mark.parametrize("id_", [0, -1, 2**53 - 1, "", "x" * 128, "☃"])
 def test_ids_are_texts_and_integers(id_: str | int) -> None:
     message = judge(request(id=id_), {})
-    assert message is not None
+    assert isinstance(message, Message)
     assert message.id == id_ == id_of(request(id=id_))
 
 
 def test_a_message_without_id_is_a_notification() -> None:
     message = judge({"jsonrpc": "2.0", "method": "notifications/initialized"}, {})
-    assert message is not None
+    assert isinstance(message, Message)
     assert message.is_notification
 
 
@@ -174,14 +174,14 @@ def test_a_message_without_id_is_a_notification() -> None:
     ],
 )
 def test_a_response_is_nothing_to_answer_in_the_legacy_era_only(body: dict[str, Any]) -> None:
-    assert judge(body, {}) is None
-    assert judge(body, {VERSION: LEGACY[-1]}) is None
+    assert judge(body, {}) == Response(body["id"], body)
+    assert judge(body, {VERSION: LEGACY[-1]}) == Response(body["id"], body)
     assert refusal(body, {VERSION: NOW}).rpc_code == -32600
 
 
 def test_a_modern_request_is_known_by_its_envelope() -> None:
     message = judge(modern(), headers())
-    assert message is not None
+    assert isinstance(message, Message)
     assert (message.version, message.modern) == (NOW, True)
 
 

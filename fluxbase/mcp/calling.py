@@ -1,0 +1,82 @@
+"""Calls tools and reads resources for clients; it must not know HTTP or what a tool does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from fluxbase.errors import FluxbaseError
+from fluxbase.mcp import wire
+from fluxbase.mcp.conversation import Conversation
+from fluxbase.mcp.lists import CACHED
+from fluxbase.mcp.params import check_header_params, text
+from fluxbase.mcp.untrusted import wrap
+from fluxbase.toolkit.content import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxbase.mcp.inbound import Message
+    from fluxbase.mcp.turn import Turn
+    from fluxbase.principal import Untrusted
+    from fluxbase.toolkit.toolbox import Request, Runner
+
+
+class Calling:
+    """Answers `tools/call` and `resources/read`."""
+
+    def __init__(self, runner: Runner, untrusted_data: Untrusted) -> None:
+        self._runner = runner
+        self._untrusted_data = untrusted_data
+
+    async def call(self, turn: Turn, message: Message) -> Mapping[str, Any]:
+        """Answer `tools/call`."""
+        name, arguments = text(message, "name"), message.params.get("arguments")
+        if arguments is None:  # left out, or null from clients that write what is not there
+            arguments = {}
+        if not isinstance(arguments, dict):
+            raise wire.ProtocolError(wire.INVALID_PARAMS, "'arguments' must be an object")
+        arguments = cast("dict[str, Any]", arguments)
+        client = turn.request.client
+        if message.modern:
+            check_header_params(self._runner.toolbox, name, arguments, turn.headers)
+        if not isinstance(client, Conversation):
+            return await self._called(turn.request, message, name, arguments)
+        client.start_ticking()
+        try:
+            result = await self._called(turn.request, message, name, arguments)
+        except FluxbaseError as error:
+            await client.log("warning", error.as_dict(), name)
+            raise
+        finally:
+            await client.stop_ticking()
+        if client.least_level is not None:
+            await client.log("debug", "the call is done", name)
+        return result
+
+    async def read(self, turn: Turn, message: Message) -> Mapping[str, Any]:
+        """Answer `resources/read`."""
+        uri, request = text(message, "uri"), turn.request
+        held = await self._runner.read(request, uri)
+        resource, _ = self._runner.toolbox.find_resource(request.who, uri)
+        kind = resource.mime_type
+        if resource.untrusted and isinstance(held, str) and self._wraps(request):
+            held, kind = wrap(held), "text/plain"
+        result: dict[str, Any] = {"contents": [contents(uri, held, kind)]}
+        return result | CACHED if message.modern else result
+
+    async def _called(
+        self, request: Request, message: Message, name: str, arguments: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        answer = await self._runner.call(request, name, arguments)
+        if answer.blocks:
+            return {"content": list(answer.blocks), "isError": False}
+        words = answer.text
+        if self._wraps(request) and self._runner.toolbox.tools[name].untrusted:
+            words = wrap(words)
+        if answer.more is None:
+            return wire.tool_result(words, answer.structured)
+        more = answer.more._asdict()
+        return wire.tool_result(words, answer.structured, more, version=message.version)
+
+    def _wraps(self, request: Request) -> bool:
+        return (request.who.untrusted_data or self._untrusted_data) == "wrap"

@@ -1,0 +1,1 @@
+"""Sessions of clients, and what has to reach them; it must not know HTTP or any method."""
