@@ -38,6 +38,7 @@ from fluxbase.toolkit.toolbox import Runner, Toolbox
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
+    from types import ModuleType
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -50,14 +51,14 @@ ROOMS: Final = (tables_tools, tables_resources, schema_tools, schema_resources)
 _CHECKS_LIVE: Final = 1.0
 
 
-def toolbox(config: Config) -> Toolbox:
+def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     """Return every tool and resource under the configuration's allowlists.
 
     Raises:
         ConfigError: an allowlist names something that does not exist.
     """
     return Toolbox(
-        ROOMS,
+        rooms,
         allowed_tools=config.mcp.allowed_tools,
         allowed_resources=config.mcp.allowed_resources,
     )
@@ -85,8 +86,10 @@ class Server:
         file: Path | None = None,
         flags: Mapping[str, object] | None = None,
         siblings: Siblings | None = None,
+        rooms: tuple[ModuleType, ...] = ROOMS,
     ) -> None:
         self._backend = backend
+        self._rooms = rooms
         self._siblings = siblings
         self._file = file
         self._flags = flags
@@ -198,7 +201,7 @@ class Server:
         Raises:
             ConfigError: it cannot work; nothing was changed.
         """
-        box = toolbox(config)
+        box = toolbox(config, self._rooms)
         verifier = token_verifier(config)
         dispatcher = Dispatcher(
             Runner(box, self._backend.database, self.audit),
