@@ -28,6 +28,7 @@ _OF_TOKENS: Final = frozenset({"exp", "iat", "nbf", "jti", "auth_time", "session
 
 Kind = Literal["client_key", "service_key", "user"]
 Untrusted = Literal["wrap", "plain"]
+Confirm = Literal["destructive", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Principal:
 
     `role` is the Postgres role its SQL runs as, `claims` the JSON text of `request.jwt.claims`,
     `settings` the Postgres settings that its role carries (milliseconds and the like, as text).
-    Empty `allowed_*` mean no further restriction; entries are globs. `untrusted_data` of `None`
-    follows the configuration.
+    Empty `allowed_*` mean no further restriction; entries are globs. `untrusted_data` and
+    `confirm` of `None` follow the configuration.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class Principal:
     max_rows: int | None = None
     rate_limit: int | None = None
     untrusted_data: Untrusted | None = None
+    confirm: Confirm | None = None
     allowed_tools: tuple[str, ...] = ()
     allowed_resources: tuple[str, ...] = ()
     allowed_schemas: tuple[str, ...] = ()

@@ -13,12 +13,13 @@ import httpx2
 import pytest
 
 from fluxbase.app.backend import Backend, open_backend
-from fluxbase.app.server import Server
+from fluxbase.app.server import ROOMS, Server
 from fluxbase.config import Config
 from tests.world import CALLERS, ROWS, SCHEMA, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+    from types import ModuleType
 
     from fluxbase.auth.token import KeyKind
 
@@ -137,7 +138,9 @@ def serving(backend: Backend, home: Path) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def serve(
-        remote: str = "127.0.0.1", **sections: Mapping[str, Any]
+        remote: str = "127.0.0.1",
+        rooms: tuple[ModuleType, ...] = ROOMS,
+        **sections: Mapping[str, Any],
     ) -> AsyncGenerator[httpx2.AsyncClient]:
         config = config_for(home, **sections)
         other = Backend(
@@ -148,7 +151,10 @@ def serving(backend: Backend, home: Path) -> Callable[..., Any]:
             backend.announced,
             None,
         )
-        async with Server(other).running() as running, _http(running, remote) as client:
+        async with (
+            Server(other, rooms=rooms).running() as running,
+            _http(running, remote) as client,
+        ):
             yield client
 
     return serve

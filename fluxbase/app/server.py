@@ -204,7 +204,7 @@ class Server:
         box = toolbox(config, self._rooms)
         verifier = token_verifier(config)
         dispatcher = Dispatcher(
-            Runner(box, self._backend.database, self.audit),
+            Runner(box, self._backend.database, self.audit, config.mcp.confirm),
             self.observer,
             self.lines.links,
             deadline=config.server.request_timeout,

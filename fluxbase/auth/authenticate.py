@@ -295,6 +295,7 @@ def _principal(row: Record) -> Principal:
         max_rows=row["max_rows"],
         rate_limit=row["rate_limit"],
         untrusted_data=row["untrusted_data"],
+        confirm=row["confirm"],
         allowed_tools=tuple(row["allowed_tools"]),
         allowed_resources=tuple(row["allowed_resources"]),
         allowed_schemas=tuple(row["allowed_schemas"]),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fluxbase.db.catalog import Fetch
     from fluxbase.db.database import Database
     from fluxbase.db.types import Record
-    from fluxbase.principal import Untrusted
+    from fluxbase.principal import Confirm, Untrusted
 
 SERVICE_ROLE: Final = "service_role"
 CLIENT_ROLE: Final = "authenticated"
@@ -48,6 +48,7 @@ class NewKey:
     max_rows: int | None = None
     rate_limit: int | None = None
     untrusted_data: Untrusted | None = None
+    confirm: Confirm | None = None
     allowed_tools: tuple[str, ...] = ()
     allowed_resources: tuple[str, ...] = ()
     allowed_schemas: tuple[str, ...] = ()
@@ -214,6 +215,7 @@ def _checked(kind: KeyKind, new: NewKey, *, made: bool = True) -> NewKey:
         scopes=scopes,
         user_id=_uuid(new.user_id),
         untrusted_data=_untrusted(kind, new.untrusted_data),
+        confirm=_confirm(kind, new.confirm),
         allowed_cidrs=tuple(_cidr(text) for text in new.allowed_cidrs),
     )
 
@@ -230,6 +232,14 @@ def _untrusted(kind: KeyKind, choice: Untrusted | None) -> Untrusted | None:
         raise InvalidArgument("untrusted_data: wrap or plain is expected")
     if choice and kind == "service_key":
         raise InvalidArgument("untrusted_data: a service key follows mcp.untrusted_data")
+    return choice
+
+
+def _confirm(kind: KeyKind, choice: Confirm | None) -> Confirm | None:
+    if choice not in (None, "destructive", "nothing"):
+        raise InvalidArgument("confirm: destructive or nothing is expected")
+    if choice and kind == "service_key":
+        raise InvalidArgument("confirm: a service key follows mcp.confirm")
     return choice
 
 

@@ -118,6 +118,11 @@ def _of_clients() -> tuple[Decorator, ...]:
             type=click.Choice(["wrap", "plain", "none"]),
             help="How answers show rows: between tags, or bare; none: the server's.",
         ),
+        click.option(
+            "--confirm",
+            type=click.Choice(["destructive", "nothing", "none"]),
+            help="Before which calls a person is asked, if the client can; none: the server's.",
+        ),
     )
 
 
@@ -238,6 +243,7 @@ _FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "expires": ("expires_at", expiry),
     "rate_limit": ("rate_limit", _or_none),
     "untrusted_data": ("untrusted_data", _or_none),
+    "confirm": ("confirm", _or_none),
     "user_id": ("user_id", _or_none),
     "role": ("role", _or_none),
     "claims": ("claims", claims),

@@ -83,6 +83,11 @@ class Mcp(Section):
         "row can forge and tells the model that they are data; `plain` is the bare JSON. "
         "`structuredContent` is the same in both. A key's own `--untrusted-data` wins.",
     )
+    confirm: Literal["destructive", "nothing"] = Field(
+        default="nothing",
+        description="Before which calls a person is asked, where the client can ask (elicitation). "
+        "`destructive` asks before update_record and delete_record. A key's own `--confirm` wins.",
+    )
 
     @field_validator("base_path")
     @classmethod

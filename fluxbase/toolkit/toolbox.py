@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from fluxbase.errors import ConfigError, FluxbaseError, InternalError, UnknownResource, UnknownTool
 from fluxbase.principal import allows
 from fluxbase.toolkit.client import DEAF, MissingInput
+from fluxbase.toolkit.confirm import confirm
 from fluxbase.toolkit.content import Blocks
 from fluxbase.toolkit.context import Context, Link
 from fluxbase.toolkit.json_text import write
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from fluxbase.db.audit_log import AuditLog
     from fluxbase.db.database import Database
-    from fluxbase.principal import Principal
+    from fluxbase.principal import Confirm, Principal
     from fluxbase.toolkit.client import Client
     from fluxbase.toolkit.content import Block
 
@@ -147,8 +148,15 @@ class Toolbox:
 class Runner:
     """Runs tools and resources for callers, and sees to it that every call is recorded."""
 
-    def __init__(self, toolbox: Toolbox, database: Database, audit: AuditLog) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        database: Database,
+        audit: AuditLog,
+        confirm: Confirm = "nothing",
+    ) -> None:
         self.toolbox = toolbox
+        self._confirm: Confirm = confirm
         self._database = database
         self._audit = audit
 
@@ -165,7 +173,10 @@ class Runner:
         ctx = self._context(request, action, values)
         try:
             tool = self.toolbox.find_tool(request.who, name)
-            result = await tool.function(ctx, **tool.signature.read(values))
+            checked = tool.signature.read(values)
+            if tool.destructive:
+                await confirm(ctx, tool, values, self._confirm)
+            result = await tool.function(ctx, **checked)
         except MissingInput:
             raise
         except Exception as error:

@@ -12,13 +12,13 @@ FROM auth.api_keys k WHERE k.id = $1
 -- The settings that a role carries, as `name=value`.
 SELECT coalesce(r.rolconfig, '{}') AS settings FROM pg_roles r WHERE r.rolname = $1
 
--- add_key(id, kind, name, role_name, base_role, user_id, claims, scopes, app_id, read_only, max_rows, rate_limit, allowed_tools, allowed_resources, allowed_schemas, allowed_tables, allowed_cidrs, pepper, mac, expires_at, untrusted_data)
+-- add_key(id, kind, name, role_name, base_role, user_id, claims, scopes, app_id, read_only, max_rows, rate_limit, allowed_tools, allowed_resources, allowed_schemas, allowed_tables, allowed_cidrs, pepper, mac, expires_at, untrusted_data, confirm)
 -- Store a new key; its role is made in the same transaction.
 INSERT INTO auth.api_keys (id, kind, name, role_name, base_role, user_id, claims, scopes, app_id, read_only,
   max_rows, rate_limit, allowed_tools, allowed_resources, allowed_schemas, allowed_tables, allowed_cidrs,
-  pepper, mac, expires_at, untrusted_data)
+  pepper, mac, expires_at, untrusted_data, confirm)
 VALUES ($1, $2, $3, $4, $5, $6::text::uuid, $7::text::jsonb, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-  $17::text[]::cidr[], $18, $19, $20, $21)
+  $17::text[]::cidr[], $18, $19, $20, $21, $22)
 
 -- create_key_role(role_name, base_role)
 -- Make the Postgres role of a key.
@@ -43,7 +43,7 @@ SELECT auth.allow_role($1)
 -- list_keys(kind) reads
 -- Every key of a kind without what verifies it, newest first.
 SELECT id, kind, name, base_role, user_id::text, claims::text, scopes, app_id, read_only, max_rows, rate_limit,
-  untrusted_data, allowed_tools, allowed_resources, allowed_schemas, allowed_tables,
+  untrusted_data, confirm, allowed_tools, allowed_resources, allowed_schemas, allowed_tables,
   ARRAY(SELECT host(c) || '/' || masklen(c) FROM unnest(allowed_cidrs) c) AS allowed_cidrs,
   created_at, expires_at, revoked_at, last_used_at, host(last_used_from) AS last_used_from
 FROM auth.api_keys WHERE kind = $1 ORDER BY created_at DESC, id
@@ -66,6 +66,7 @@ UPDATE auth.api_keys k SET
   max_rows = CASE WHEN c ? 'max_rows' THEN (c ->> 'max_rows')::integer ELSE k.max_rows END,
   rate_limit = CASE WHEN c ? 'rate_limit' THEN (c ->> 'rate_limit')::integer ELSE k.rate_limit END,
   untrusted_data = CASE WHEN c ? 'untrusted_data' THEN c ->> 'untrusted_data' ELSE k.untrusted_data END,
+  confirm = CASE WHEN c ? 'confirm' THEN c ->> 'confirm' ELSE k.confirm END,
   allowed_tools = CASE WHEN c ? 'allowed_tools'
     THEN ARRAY(SELECT jsonb_array_elements_text(c -> 'allowed_tools')) ELSE k.allowed_tools END,
   allowed_resources = CASE WHEN c ? 'allowed_resources'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from fluxbase.app import server as server_module
+from fluxbase.app import lines as lines_module
 from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.config import load
@@ -155,7 +155,7 @@ async def test_each_finding_comes_with_sql_that_mends_it(
 async def test_background_work_that_fails_is_started_again(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_RESTART", 0)
+    monkeypatch.setattr(lines_module, "_RESTART", 0)
     server = Server(backend)
     again, calls = asyncio.Event(), 0
 

@@ -13,9 +13,8 @@ import pytest
 from asyncpg import CheckViolationError
 from jose import jwt
 
-from fluxbase.app import server as server_module
 from fluxbase.app.backend import Backend
-from fluxbase.app.server import Server
+from fluxbase.app.server import ROOMS, Server
 from fluxbase.auth.keys import NewKey
 from fluxbase.config import load
 from fluxbase.errors import InvalidArgument
@@ -161,13 +160,11 @@ async def test_a_resource_with_rows_is_wrapped_and_one_of_the_schema_is_not(
     backend: Backend,
     serving: Callable[..., Any],
     rows: None,
-    monkeypatch: pytest.MonkeyPatch,
     ask: Any,
 ) -> None:
     room = ModuleType(__name__)
     room.notes = notes  # type: ignore[attr-defined]
-    monkeypatch.setattr(server_module, "ROOMS", (*server_module.ROOMS, room))
-    async with serving() as http:
+    async with serving(rooms=(*ROOMS, room)) as http:
         for choice in ("wrap", "plain"):
             caller = await key(backend, http, choice)
             (rows_,) = (await ask(caller, "resources/read", uri="test://notes"))["contents"]
