@@ -11,6 +11,7 @@ FluxbaseError
 ├── UnknownTool           FLX401  no such tool for this caller
 ├── UnknownResource       FLX402  no such resource for this caller
 ├── UnknownMethod         FLX403  no such method
+├── UnknownPrompt         FLX404  no such prompt for this caller
 ├── RateLimited           FLX501  too many calls
 ├── TooLarge              FLX502  more bytes than the server takes
 ├── DeadlineExceeded      FLX503  it took too long and was stopped
@@ -122,6 +123,12 @@ class UnknownMethod(FluxbaseError):
     """The JSON-RPC method does not exist in the protocol version spoken."""
 
     code, title, status = "FLX403", "No such method", 404
+
+
+class UnknownPrompt(FluxbaseError):
+    """The prompt does not exist, or not for this caller: the two look the same on purpose."""
+
+    code, title, status = "FLX404", "No such prompt", 404
 
 
 class RateLimited(FluxbaseError):

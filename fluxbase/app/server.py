@@ -29,11 +29,13 @@ from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
+from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
 from fluxbase.schema import tools as schema_tools
 from fluxbase.tables import resources as tables_resources
 from fluxbase.tables import tools as tables_tools
-from fluxbase.toolkit.toolbox import Runner, Toolbox
+from fluxbase.toolkit.runner import Runner
+from fluxbase.toolkit.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROOMS: Final = (tables_tools, tables_resources, schema_tools, schema_resources)
+ROOMS: Final = (tables_tools, tables_resources, schema_tools, schema_resources, schema_prompts)
 _CHECKS_LIVE: Final = 1.0
 
 
@@ -61,6 +63,7 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
         rooms,
         allowed_tools=config.mcp.allowed_tools,
         allowed_resources=config.mcp.allowed_resources,
+        allowed_prompts=config.mcp.allowed_prompts,
     )
 
 

@@ -74,8 +74,11 @@ class Mcp(Section):
     allowed_resources: tuple[str, ...] = Field(
         default=(), description="Resources to offer, as URIs or globs. Empty = all resources."
     )
+    allowed_prompts: tuple[str, ...] = Field(
+        default=(), description="Prompts to offer, as names or globs. Empty = all prompts."
+    )
     page_size: Positive = Field(
-        default=200, description="Entries in one page of tools/list and resources/list."
+        default=200, description="Entries in one page of tools/list and the other lists."
     )
     untrusted_data: Literal["wrap", "plain"] = Field(
         default="plain",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fluxbase.errors import FluxbaseError
 from fluxbase.mcp import wire
+from fluxbase.mcp.completion import read_completion
 from fluxbase.mcp.conversation import Conversation
 from fluxbase.mcp.lists import CACHED
 from fluxbase.mcp.params import check_header_params, text
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from fluxbase.mcp.inbound import Message
     from fluxbase.mcp.turn import Turn
     from fluxbase.principal import Untrusted
-    from fluxbase.toolkit.toolbox import Request, Runner
+    from fluxbase.toolkit.runner import Runner
+    from fluxbase.toolkit.toolbox import Request
 
 
 class Calling:
@@ -30,12 +32,7 @@ class Calling:
 
     async def call(self, turn: Turn, message: Message) -> Mapping[str, Any]:
         """Answer `tools/call`."""
-        name, arguments = text(message, "name"), message.params.get("arguments")
-        if arguments is None:  # left out, or null from clients that write what is not there
-            arguments = {}
-        if not isinstance(arguments, dict):
-            raise wire.ProtocolError(wire.INVALID_PARAMS, "'arguments' must be an object")
-        arguments = cast("dict[str, Any]", arguments)
+        name, arguments = text(message, "name"), _arguments(message)
         client = turn.request.client
         if message.modern:
             check_header_params(self._runner.toolbox, name, arguments, turn.headers)
@@ -64,6 +61,19 @@ class Calling:
         result: dict[str, Any] = {"contents": [contents(uri, held, kind)]}
         return result | CACHED if message.modern else result
 
+    async def render(self, turn: Turn, message: Message) -> Mapping[str, Any]:
+        """Answer `prompts/get`."""
+        name = text(message, "name")
+        prompt, messages = await self._runner.render(turn.request, name, _arguments(message))
+        return {"description": prompt.description, "messages": messages}
+
+    async def complete(self, turn: Turn, message: Message) -> Mapping[str, Any]:
+        """Answer `completion/complete`."""
+        asked = read_completion(message.params, self._runner.toolbox, turn.request.who)
+        found = await self._runner.complete(turn.request, asked.argument, asked.word, asked.given)
+        more = found.total > len(found.values)
+        return {"completion": {"values": found.values, "total": found.total, "hasMore": more}}
+
     async def _called(
         self, request: Request, message: Message, name: str, arguments: dict[str, Any]
     ) -> Mapping[str, Any]:
@@ -80,3 +90,12 @@ class Calling:
 
     def _wraps(self, request: Request) -> bool:
         return (request.who.untrusted_data or self._untrusted_data) == "wrap"
+
+
+def _arguments(message: Message) -> dict[str, Any]:
+    arguments = message.params.get("arguments")
+    if arguments is None:  # left out, or null from clients that write what is not there
+        return {}
+    if not isinstance(arguments, dict):
+        raise wire.ProtocolError(wire.INVALID_PARAMS, "'arguments' must be an object")
+    return cast("dict[str, Any]", arguments)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fluxbase.principal import Untrusted
     from fluxbase.sessions.book import Sessions
     from fluxbase.sessions.post import Post
-    from fluxbase.toolkit.toolbox import Runner
+    from fluxbase.toolkit.runner import Runner
 
     Handler = Callable[[Turn, Message], Awaitable[Mapping[str, Any]]]
 
@@ -102,6 +102,9 @@ class Dispatcher:
             "resources/list": self.lists.resources,
             "resources/templates/list": self.lists.templates,
             "resources/read": calling.read,
+            "prompts/list": self.lists.prompts,
+            "prompts/get": calling.render,
+            "completion/complete": calling.complete,
         }
         self._modern = {**shared, "server/discover": lifecycle.discover, LISTEN: self._listen}
         self._legacy = {

@@ -28,6 +28,8 @@ INSTRUCTIONS: Final = (
 CAPABILITIES: Final[dict[str, Any]] = {
     "tools": {"listChanged": True},
     "resources": {"subscribe": True, "listChanged": True},
+    "prompts": {"listChanged": True},
+    "completions": {},
     "logging": {},
 }
 

@@ -62,6 +62,10 @@ class Lists:
         """Answer `resources/templates/list`."""
         return self._page(turn, message, "resourceTemplates")
 
+    async def prompts(self, turn: Turn, message: Message) -> Mapping[str, Any]:
+        """Answer `prompts/list`."""
+        return self._page(turn, message, "prompts")
+
     def seen(self, who: Principal) -> Seen:
         """Return digests of what the caller sees."""
         offer = self._toolbox.offer(who)
@@ -71,7 +75,7 @@ class Lists:
                 Seen(
                     _digest(offer, "tools"),
                     _digest(offer, "resources", "resourceTemplates"),
-                    _digest(offer),
+                    _digest(offer, "prompts"),
                 )
             ]
         return known[0]
@@ -103,5 +107,6 @@ def _digest(offer: Offer, *names: str) -> str:
 _ENTRIES: Final[dict[str, Callable[[Offer], list[Callable[[], dict[str, Any]]]]]] = {
     "tools": lambda offer: [tool.listing for tool in offer.tools.values()],
     "resources": lambda offer: [r.listing for r in offer.resources if not r.is_template],
+    "prompts": lambda offer: [prompt.listing for prompt in offer.prompts.values()],
     "resourceTemplates": lambda offer: [r.listing for r in offer.resources if r.is_template],
 }

@@ -23,6 +23,7 @@ from fluxbase.errors import (
     Unauthenticated,
     Unavailable,
     UnknownMethod,
+    UnknownPrompt,
     UnknownResource,
     UnknownTool,
 )
@@ -64,6 +65,7 @@ _LEGACY_CODES: Final[dict[type[FluxbaseError], int]] = {
     InvalidArgument: INVALID_PARAMS,
     TooLarge: INVALID_REQUEST,
     UnknownMethod: METHOD_NOT_FOUND,
+    UnknownPrompt: INVALID_PARAMS,
     UnknownResource: RESOURCE_NOT_FOUND,
     UnknownTool: TOOL_NOT_FOUND,
     Unauthenticated: UNAUTHENTICATED,

@@ -31,6 +31,7 @@ def pages() -> dict[str, str]:
         "fluxbase.yaml": sample_file(),
         "docs/reference/tools.md": tools_page(),
         "docs/reference/resources.md": resources_page(),
+        "docs/reference/prompts.md": prompts_page(),
         "docs/reference/config.md": config_page(),
         "docs/reference/errors.md": errors_page(),
         "docs/reference/cli.md": cli_page(),
@@ -60,6 +61,20 @@ def resources_page() -> str:
         parts += [f"\n## `{resource.uri}`\n\n", resource.description, "\n\n"]
         parts.append(f"{kind}; needs any one of: ")
         parts += [", ".join(f"`{s}`" for s in resource.scopes), ".\n"]
+    return "".join(parts)
+
+
+def prompts_page() -> str:
+    """Return the page of prompts."""
+    parts = [_NOTE, "# Prompts\n\nPrompts begin a conversation with what the key may see.\n"]
+    for prompt in toolbox(Config()).prompts.values():
+        parts += [f"\n## {prompt.name}\n\n", prompt.description, "\n\n"]
+        parts.append(f"Needs any one of: {', '.join(f'`{s}`' for s in prompt.scopes)}.\n\n")
+        rows = [
+            (f"`{a['name']}`" + (" (required)" if a["required"] else ""), a["description"])
+            for a in prompt.listing()["arguments"]
+        ]
+        parts.append(_table(("Argument", "Meaning"), rows))
     return "".join(parts)
 
 

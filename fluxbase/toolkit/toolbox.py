@@ -1,35 +1,36 @@
-"""Every tool and resource: which of them a caller sees, and how one is called.
+"""Every tool, resource and prompt: which of them a caller sees.
 
 What a caller may not use is neither listed nor callable, and answers like something that does not
-exist. It must not know what any tool does, nor how a call arrived.
+exist. It must not know what any tool does, nor how one is called.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from fluxbase.errors import ConfigError, FluxbaseError, InternalError, UnknownResource, UnknownTool
+from fluxbase.errors import (
+    ConfigError,
+    UnknownPrompt,
+    UnknownResource,
+    UnknownTool,
+)
 from fluxbase.principal import allows
-from fluxbase.toolkit.client import DEAF, MissingInput
-from fluxbase.toolkit.confirm import confirm
-from fluxbase.toolkit.content import Blocks
-from fluxbase.toolkit.context import Context, Link
-from fluxbase.toolkit.json_text import write
+from fluxbase.toolkit.client import DEAF
+from fluxbase.toolkit.completion import completers_of
+from fluxbase.toolkit.prompt import Prompt, prompts_of
 from fluxbase.toolkit.resource import Resource, resources_of
 from fluxbase.toolkit.tool import Tool, tools_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import ModuleType
 
-    from fluxbase.db.audit_log import AuditLog
-    from fluxbase.db.database import Database
-    from fluxbase.principal import Confirm, Principal
+    from fluxbase.principal import Principal
     from fluxbase.toolkit.client import Client
     from fluxbase.toolkit.content import Block
+    from fluxbase.toolkit.context import Link
 
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Offer:
 
     tools: Mapping[str, Tool]
     resources: tuple[Resource, ...]
+    prompts: Mapping[str, Prompt] = field(default_factory=dict[str, "Prompt"])
     written: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"], compare=False)
 
 
@@ -64,7 +66,7 @@ class Request(NamedTuple):
 
 
 class Toolbox:
-    """The tools and resources of all rooms, under the configuration's allowlists."""
+    """The tools, resources and prompts of all rooms, under the configuration's allowlists."""
 
     def __init__(
         self,
@@ -72,8 +74,15 @@ class Toolbox:
         *,
         allowed_tools: tuple[str, ...] = (),
         allowed_resources: tuple[str, ...] = (),
+        allowed_prompts: tuple[str, ...] = (),
     ) -> None:
         modules = list(rooms)
+        self.prompts = _by_name("prompt", ((p.name, p) for m in modules for p in prompts_of(m)))
+        self.completers = _by_name(
+            "completer", (pair for m in modules for pair in completers_of(m).items())
+        )
+        self._prompts = tuple(p for p in self.prompts.values() if allows(allowed_prompts, p.name))
+        _check_globs("mcp.allowed_prompts", allowed_prompts, self.prompts)
         self.tools = _by_name("tool", ((t.name, t) for m in modules for t in tools_of(m)))
         self.resources = _by_name(
             "resource", ((r.uri, r) for m in modules for r in resources_of(m))
@@ -110,6 +119,7 @@ class Toolbox:
                     and r.is_within(who.allowed_resources)
                     and (r.tool is None or r.tool in tools)
                 ),
+                {p.name: p for p in self._prompts if who.holds(p.scopes)},
             )
             if len(self._offers) > 10_000:
                 self._offers.pop(next(iter(self._offers)))
@@ -125,6 +135,19 @@ class Toolbox:
         if tool is None:
             raise UnknownTool("no such tool", hint="tools/list shows the tools this key may use")
         return tool
+
+    def find_prompt(self, who: Principal, name: object) -> Prompt:
+        """Return a prompt the caller may use.
+
+        Raises:
+            UnknownPrompt: there is none of that name for this caller.
+        """
+        prompt = self.offer(who).prompts.get(name) if isinstance(name, str) else None
+        if prompt is None:
+            raise UnknownPrompt(
+                "no such prompt", hint="prompts/list shows the prompts this key may use"
+            )
+        return prompt
 
     def find_resource(self, who: Principal, uri: object) -> tuple[Resource, dict[str, str]]:
         """Return the resource that a URI names, and the variables in it.
@@ -143,103 +166,6 @@ class Toolbox:
         raise UnknownResource(
             "no such resource", hint="resources/list shows the resources this key may read"
         )
-
-
-class Runner:
-    """Runs tools and resources for callers, and sees to it that every call is recorded."""
-
-    def __init__(
-        self,
-        toolbox: Toolbox,
-        database: Database,
-        audit: AuditLog,
-        confirm: Confirm = "nothing",
-    ) -> None:
-        self.toolbox = toolbox
-        self._confirm: Confirm = confirm
-        self._database = database
-        self._audit = audit
-
-    async def call(self, request: Request, name: object, arguments: object) -> Answer:
-        """Call a tool.
-
-        Raises:
-            UnknownTool: the caller has no such tool.
-            FluxbaseError: the arguments are wrong, or the tool failed.
-        """
-        started = time.perf_counter()
-        values = cast("Mapping[str, Any]", arguments if isinstance(arguments, dict) else {})
-        action = name if isinstance(name, str) and name in self.toolbox.tools else "tools/call"
-        ctx = self._context(request, action, values)
-        try:
-            tool = self.toolbox.find_tool(request.who, name)
-            checked = tool.signature.read(values)
-            if tool.destructive:
-                await confirm(ctx, tool, values, self._confirm)
-            result = await tool.function(ctx, **checked)
-        except MissingInput:
-            raise
-        except Exception as error:
-            await self._failed(ctx, error, started)
-            raise
-        if isinstance(result, Blocks):
-            self._done(ctx, started)
-            return Answer("", b"", ctx.rows, None, result.content)
-        shaped: Callable[[], object] | None = getattr(result, "as_json", None)
-        structured = write(shaped() if shaped else result)
-        # A result may say itself what a model should read; else it reads the JSON.
-        own: Callable[[], str] | None = getattr(result, "text", None)
-        text = own() if own else structured.decode()
-        self._done(ctx, started)
-        more = None if ctx.more is None else self._followed(ctx.who, ctx.more)
-        return Answer(text, structured, ctx.rows, more)
-
-    async def read(self, request: Request, uri: object) -> str | bytes:
-        """Return what a resource holds.
-
-        Raises:
-            UnknownResource: the caller has no such resource.
-        """
-        started = time.perf_counter()
-        ctx = self._context(request, "resources/read", {"uri": uri})
-        try:
-            resource, variables = self.toolbox.find_resource(request.who, uri)
-            held: str | bytes = await resource.function(ctx, **variables)
-        except MissingInput:
-            raise
-        except Exception as error:
-            await self._failed(ctx, error, started)
-            raise
-        self._done(ctx, started)
-        return held
-
-    def _followed(self, who: Principal, link: Link) -> Link | None:
-        """Return a link, unless it leads where this caller may not read."""
-        try:
-            self.toolbox.find_resource(who, link.uri)
-        except UnknownResource:
-            return None
-        return link
-
-    def _context(self, request: Request, action: str, arguments: Mapping[str, Any]) -> Context:
-        return Context(
-            who=request.who,
-            database=self._database,
-            action=action,
-            arguments=arguments,
-            request_id=request.request_id,
-            remote=request.remote,
-            audit_key=self._audit.key,
-            client=request.client,
-        )
-
-    def _done(self, ctx: Context, started: float) -> None:
-        if not ctx.recorded and (self._audit.reads or ctx.dry_run):
-            self._audit.add(ctx, "ok", None, started)
-
-    async def _failed(self, ctx: Context, error: Exception, started: float) -> None:
-        known = error if isinstance(error, FluxbaseError) else InternalError()
-        await self._audit.refuse(ctx, known, started)
 
 
 def _check_globs(key: str, globs: tuple[str, ...], names: Mapping[str, object]) -> None:

@@ -31,7 +31,10 @@ MATRIX: Final[dict[str, Any]] = yaml.safe_load(
 )
 TOOLS: Final[dict[str, Any]] = MATRIX["tools"]
 RESOURCES: Final[dict[str, Any]] = MATRIX["resources"]
+PROMPTS: Final[dict[str, Any]] = MATRIX["prompts"]
 CALLERS: Final[dict[str, Any]] = MATRIX["callers"]
+JWT_SCOPES: Final = ["read:tables", "write:tables", "read:schema"]
+GRANTS: Final = {"read": {"*", "read:tables"}, "schema": {"*", "read:tables", "read:schema"}}
 SECRET: Final = "a secret of the tests, long enough for HS256"
 JWT: Final = {"secret": SECRET, "issuer": "https://issuer.test", "audience": ["fluxbase"]}
 UNKNOWN: Final = "no_tool_of_this_name"
@@ -94,6 +97,7 @@ def test_every_tool_and_every_resource_stands_in_the_matrix() -> None:
     registry = toolbox(Config())
     assert registry.tools.keys() == TOOLS.keys()
     assert registry.resources.keys() == RESOURCES.keys()
+    assert registry.prompts.keys() == PROMPTS.keys()
 
 
 def test_every_scope_stands_alone_in_the_matrix() -> None:
@@ -129,6 +133,26 @@ async def test_a_caller_has_exactly_the_tools_of_its_row(
             answer = await body_of(caller, "resources/read", uri=entry["ask"])
             assert (b'"result"' in answer[1]) is (uri in resources), uri
             assert uri in resources or answer == nowhere, uri
+
+
+@pytest.mark.parametrize("name", CALLERS)
+async def test_a_caller_has_exactly_the_prompts_of_its_scopes(
+    name: str,
+    backend: Backend,
+    http: httpx2.AsyncClient,
+    rows: None,
+    serving: Callable[..., Any],
+) -> None:
+    held = set(CALLERS[name].get("key", {"scopes": JWT_SCOPES}).get("scopes", ["*"]))
+    async with caller_of(CALLERS[name], backend, http, serving) as caller:
+        listed = (await caller.rpc("prompts/list"))["result"]["prompts"]
+        granted = {p for p, e in PROMPTS.items() if held & GRANTS[e["scope"]]}
+        assert {prompt["name"] for prompt in listed} == granted
+        never = await body_of(caller, "prompts/get", name=UNKNOWN, arguments={})
+        for prompt, entry in PROMPTS.items():
+            answer = await body_of(caller, "prompts/get", name=prompt, arguments=entry["ask"])
+            assert (b'"result"' in answer[1]) is (prompt in granted), prompt
+            assert prompt in granted or answer == never, prompt
 
 
 async def assert_no_such_tool(caller: Caller, tool: str, ask: dict[str, Any]) -> None:

@@ -64,7 +64,6 @@ async def test_a_failed_call_is_a_complete_result(user1: Caller) -> None:
         "resources/templates",
         "logging/setLevel",
         "resources/subscribe",
-        "prompts/list",
         "no/such",
     ],
 )

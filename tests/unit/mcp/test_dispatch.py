@@ -25,7 +25,7 @@ from fluxbase.mcp.wire import META, MODERN, SUPPORTED
 from fluxbase.observe import Observer
 from fluxbase.principal import Principal
 from fluxbase.sessions.post import Post
-from fluxbase.toolkit.toolbox import Answer, Offer, Request, Runner
+from fluxbase.toolkit.toolbox import Answer, Offer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fluxbase.mcp.listening import Listening
     from fluxbase.mcp.turn import Charge
     from fluxbase.sessions.book import Sessions
+    from fluxbase.toolkit.runner import Runner
 
 WHO = Principal("client_key", "k", "k", "role", "{}", frozenset())
 REQUEST = Request(WHO, "request-1", None)
