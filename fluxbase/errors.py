@@ -117,6 +117,7 @@ class UnknownResource(FluxbaseError):
     """The resource does not exist, or not for this caller: the two look the same on purpose."""
 
     code, title, status = "FLX402", "No such resource", 404
+    uri: str | None = None  # as it was asked for, where the protocol wants it said
 
 
 class UnknownMethod(FluxbaseError):

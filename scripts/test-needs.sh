@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Puts the servers that tests start for real (Redis, PgBouncer, Postgres 15) below .tools, without
 # root and without touching the machine: Debian's packages, unpacked rather than installed; and
-# PostgREST, which the grammar's answers are compared with.
+# PostgREST, which the grammar's answers are compared with, and the clients that must get along.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/postgrest.sh
+scripts/client-needs.sh
 tools=$PWD/.tools
 packages=(redis-server pgbouncer postgresql-15)
 stamp=$tools/.unpacked

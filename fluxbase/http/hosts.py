@@ -26,6 +26,7 @@ _NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]|\*
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(rb"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{0,5})?")
 
+_OWN_SCHEMES: Final = frozenset({b"http", b"https"})
 # What every answer says: it is not to be stored and not to be sniffed.
 PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
@@ -63,15 +64,19 @@ class HostGuard:
         await self._app(scope, receive, complete)
 
     def _check(self, headers: Iterable[tuple[bytes, bytes]]) -> _Answer | None:
-        known = False
+        host = origin = None
         for name, value in headers:
             if name == b"host":
                 if value not in self._exact and not self._is_known(value):
                     return self._bad_host
-                known = True
-            elif name == b"origin" and value not in self._origins and not self._is_ours(value):
-                return self._bad_origin
-        return None if known or self._any else self._bad_host
+                host = value
+            elif name == b"origin":
+                if origin is not None:
+                    return self._bad_origin
+                origin = value
+        if host is None and not self._any:
+            return self._bad_host
+        return self._bad_origin if origin is not None and not self._is_ours(origin, host) else None
 
     def _is_known(self, value: bytes) -> bool:
         # Reached by every Host with a port or in capitals; still one match and one lookup.
@@ -81,8 +86,16 @@ class HostGuard:
         name = match[1].removesuffix(b".")
         return self._any or name in self._exact or name.endswith(self._suffixes)
 
-    def _is_ours(self, origin: bytes) -> bool:
-        return origin.lower() in self._origins
+    def _is_ours(self, origin: bytes, host: bytes | None) -> bool:
+        """Return whether a page may call: one of the allowed, or one that came from here itself.
+
+        The Host was judged before, so a foreign name that resolves to this machine is no way in.
+        """
+        origin = origin.lower()
+        if origin in self._origins:
+            return True
+        scheme, _, authority = origin.partition(b"://")
+        return host is not None and scheme in _OWN_SCHEMES and authority == host.lower()
 
 
 class _Answer:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from fluxbase.errors import FluxbaseError
+from fluxbase.errors import FluxbaseError, UnknownResource
 from fluxbase.mcp import wire
 from fluxbase.mcp.completion import read_completion
 from fluxbase.mcp.conversation import Conversation
 from fluxbase.mcp.lists import CACHED
 from fluxbase.mcp.params import check_header_params, text
 from fluxbase.mcp.untrusted import wrap
+from fluxbase.toolkit.completion import Completion
 from fluxbase.toolkit.content import contents
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fluxbase.principal import Untrusted
     from fluxbase.toolkit.runner import Runner
     from fluxbase.toolkit.toolbox import Request
+
+_LONGEST_URI: Final = 2048
 
 
 class Calling:
@@ -53,7 +56,11 @@ class Calling:
     async def read(self, turn: Turn, message: Message) -> Mapping[str, Any]:
         """Answer `resources/read`."""
         uri, request = text(message, "uri"), turn.request
-        held = await self._runner.read(request, uri)
+        try:
+            held = await self._runner.read(request, uri)
+        except UnknownResource as error:
+            error.uri = uri if len(uri) <= _LONGEST_URI else None
+            raise
         resource, _ = self._runner.toolbox.find_resource(request.who, uri)
         kind = resource.mime_type
         if resource.untrusted and isinstance(held, str) and self._wraps(request):
@@ -70,7 +77,10 @@ class Calling:
     async def complete(self, turn: Turn, message: Message) -> Mapping[str, Any]:
         """Answer `completion/complete`."""
         asked = read_completion(message.params, self._runner.toolbox, turn.request.who)
-        found = await self._runner.complete(turn.request, asked.argument, asked.word, asked.given)
+        found = Completion([], 0)
+        if asked is not None:
+            word, given = asked.word, asked.given
+            found = await self._runner.complete(turn.request, asked.argument, word, given)
         more = found.total > len(found.values)
         return {"completion": {"values": found.values, "total": found.total, "hasMore": more}}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from fluxbase.errors import UnknownResource
 from fluxbase.mcp.wire import INVALID_PARAMS, ProtocolError
 
 if TYPE_CHECKING:
@@ -28,35 +27,31 @@ class Asked(NamedTuple):
     given: Mapping[str, str]
 
 
-def read_completion(params: Mapping[str, Any], toolbox: Toolbox, who: Principal) -> Asked:
-    """Return what is asked.
+def read_completion(params: Mapping[str, Any], toolbox: Toolbox, who: Principal) -> Asked | None:
+    """Return what is asked; `None` when the caller has nothing that takes this argument.
 
     Raises:
-        ProtocolError: it is not well formed, or the prompt or template has no such argument.
-        UnknownPrompt: the caller has no such prompt.
-        UnknownResource: the caller has no such template.
+        ProtocolError: it is not well formed.
     """
     argument = _object(params, "argument")
     name, word = argument.get("name"), argument.get("value")
     if not isinstance(name, str) or not isinstance(word, str):
         raise ProtocolError(INVALID_PARAMS, "'argument' needs a 'name' and a 'value'")
     if name not in _arguments(_object(params, "ref"), toolbox, who):
-        raise ProtocolError(INVALID_PARAMS, "what 'ref' names has no such argument", status=200)
+        return None
     return Asked(name, word, _given(params))
 
 
 def _arguments(ref: Mapping[str, Any], toolbox: Toolbox, who: Principal) -> tuple[str, ...]:
     kind = ref.get("type")
     if kind == "ref/prompt":
-        return toolbox.find_prompt(who, ref.get("name")).signature.names
+        prompt = toolbox.offer(who).prompts.get(str(ref.get("name")))
+        return () if prompt is None else prompt.signature.names
     if kind != "ref/resource":
         raise ProtocolError(INVALID_PARAMS, "'ref' is of type ref/prompt or ref/resource")
     uri = ref.get("uri")
     if not any(resource.uri == uri for resource in toolbox.offer(who).resources):
-        raise UnknownResource(
-            "no such resource template",
-            hint="resources/templates/list shows the templates this key may read",
-        )
+        return ()
     return tuple(_VARIABLE.findall(str(uri)))
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
-from fluxbase.errors import Forbidden, InvalidArgument
-from fluxbase.mcp.wire import META
+from fluxbase.errors import Forbidden
+from fluxbase.mcp.wire import INVALID_PARAMS, META, ProtocolError
 from fluxbase.toolkit.client import LEVELS, MissingCapability, MissingInput
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Conversation:
             MissingCapability: the client cannot be asked this.
             MissingInput: the client has to make its call again, with the answers.
             ClientRefused: it answered with an error.
+            ProtocolError: an answer is no object.
         """
         unable = [q.capability for q in questions.values() if not self.can(q.capability)]
         if unable:
@@ -119,7 +120,7 @@ class Conversation:
             raise MissingInput(missing, state)
         wrong = [name for name in questions if not isinstance(answers[name], dict)]
         if wrong:
-            raise InvalidArgument("every one of 'inputResponses' must be an object")
+            raise ProtocolError(INVALID_PARAMS, "every one of 'inputResponses' must be an object")
         return {name: answers[name] for name in questions}
 
     async def hang_up(self) -> None:

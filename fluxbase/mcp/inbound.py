@@ -163,10 +163,12 @@ def _version(header: str | None, named: str | None) -> tuple[str, bool]:
     if spoken is None:
         return ASSUMED, False
     if spoken not in SUPPORTED:
+        # Who names a version in the message itself speaks the modern way.
+        supported = SUPPORTED if named is None else MODERN
         raise ProtocolError(
             UNSUPPORTED_VERSION,
             "this protocol version is not supported",
-            data={"supported": list(SUPPORTED), "requested": spoken[:32]},
+            data={"supported": list(supported), "requested": spoken[:32]},
         )
     return spoken, spoken in MODERN
 

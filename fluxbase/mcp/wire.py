@@ -119,6 +119,8 @@ def error_object(error: FluxbaseError, *, modern: bool = False) -> dict[str, Any
     data: dict[str, Any] = {k: v for k, v in error.as_dict().items() if k != "message"}
     if isinstance(error, ProtocolError) and error.data is not None:
         data.update(error.data)
+    if isinstance(error, UnknownResource) and error.uri is not None:
+        data["uri"] = error.uri
     if isinstance(error, MissingCapability):
         data["requiredCapabilities"] = {name: {} for name in error.capabilities}
     return {"code": code_of(error, modern=modern), "message": error.message, "data": data}

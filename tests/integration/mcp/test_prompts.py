@@ -180,16 +180,7 @@ async def test_at_most_a_hundred_values_are_given(
         ({}, -32602),
         ({"ref": of_prompt("review_rls")}, -32602),
         ({"ref": of_prompt("review_rls"), "argument": {"name": "table"}}, -32602),
-        ({"ref": of_prompt("review_rls"), "argument": {"name": "x", "value": ""}}, -32602),
-        ({"ref": of_prompt("nothing"), "argument": {"name": "x", "value": ""}}, -32602),
         ({"ref": {"type": "ref/x"}, "argument": {"name": "x", "value": ""}}, -32602),
-        (
-            {
-                "ref": {"type": "ref/resource", "uri": "fluxbase://no/{x}"},
-                "argument": {"name": "x", "value": ""},
-            },
-            -32002,
-        ),
     ],
 )
 async def test_what_cannot_be_completed_is_refused(
@@ -198,6 +189,17 @@ async def test_what_cannot_be_completed_is_refused(
     assert (await user1.rpc("completion/complete", **params))["error"]["code"] == code
 
 
-async def test_an_argument_without_a_completer_has_no_values(user1: Caller) -> None:
-    found = await completed(user1, of_prompt("write_query"), "question", "how")
+@pytest.mark.parametrize(
+    ("ref", "argument"),
+    [
+        (of_prompt("write_query"), "question"),
+        (of_prompt("review_rls"), "no_such_argument"),
+        (of_prompt("no_such_prompt"), "table"),
+        ({"type": "ref/resource", "uri": "fluxbase://no/{table}"}, "table"),
+    ],
+)
+async def test_what_nobody_can_complete_has_no_values(
+    user1: Caller, ref: dict[str, str], argument: str
+) -> None:
+    found = await completed(user1, ref, argument, "n")
     assert found == {"values": [], "total": 0, "hasMore": False}

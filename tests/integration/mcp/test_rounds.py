@@ -161,7 +161,8 @@ async def test_a_client_without_the_capability_is_refused_before_it_is_asked(me:
 async def test_answers_that_are_no_objects_are_refused(me: Modern, given: Any) -> None:
     state = (await first_round(me))["requestState"]
     again = await me.ask("tools/call", **greet(inputResponses=given, requestState=state))
-    assert again.json()["result"]["isError"] is True
+    assert again.status_code == 400
+    assert again.json()["error"]["code"] == -32602
 
 
 async def test_progress_and_logs_come_on_the_stream_of_the_answer(me: Modern) -> None:
