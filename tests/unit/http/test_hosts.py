@@ -123,7 +123,9 @@ async def test_a_listed_origin_gets_in(origin: bytes) -> None:
         b"https://app.example.com:444",
         b"https://app.example.com.evil.com",
         b"https://app.example.com/",
-        b"http://localhost",
+        b"http://localhost:81",
+        b"ftp://localhost",
+        b"localhost",
         b"https://app.example.com https://evil.com",
     ],
 )
@@ -131,6 +133,23 @@ async def test_any_other_origin_is_refused(origin: bytes) -> None:
     status, _, body = await ask([(b"host", b"localhost"), (b"origin", origin)])
     assert status == 403
     assert len(origin) < 5 or origin not in body
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        (b"localhost", b"http://localhost"),
+        (b"LOCALHOST:8080", b"https://localhost:8080"),
+        (b"[::1]:1", b"http://[::1]:1"),
+    ],
+)
+async def test_a_page_that_this_server_served_gets_in(host: bytes, origin: bytes) -> None:
+    assert (await ask([(b"host", host), (b"origin", origin)]))[0] == 200
+    assert (await ask([(b"origin", origin), (b"host", host)]))[0] == 200
+
+
+async def test_a_page_of_a_foreign_name_that_leads_here_stays_outside() -> None:
+    assert (await ask([(b"host", b"evil.com"), (b"origin", b"http://evil.com")]))[0] == 403
 
 
 async def test_two_origins_must_both_be_listed() -> None:
