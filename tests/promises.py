@@ -16,6 +16,8 @@ _WRITES = "integration/tables/test_writes.py"
 _MATRIX = "security/test_matrix.py"
 _SCOPE = f"{_MATRIX}::test_every_scope_stands_alone_in_the_matrix"
 _ISOLATION = "security/test_isolation.py::test_two_tenants_never_meet"
+_SESSIONS = "integration/mcp/test_sessions.py"
+_STREAMS = "integration/mcp/test_streams.py"
 _CLIENT = "e2e/test_mcp_client.py"
 
 PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -44,6 +46,13 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "F10": (
         "mcp.base_path moves the whole surface.",
         (f"{_DOOR}::test_the_whole_surface_moves_with_the_base_path",),
+    ),
+    "F11": (
+        "mcp.session_timeout ends idle sessions, after 3600s by default.",
+        (
+            f"{_SESSIONS}::test_idle_sessions_end_and_used_ones_do_not",
+            f"{_LOAD}::test_the_defaults_are_those_of_the_block_but_off",
+        ),
     ),
     "F12": (
         "Messages over mcp.max_message_size are refused with 413.",
@@ -146,6 +155,55 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         (
             "security/test_injection.py::test_no_argument_of_a_tool_becomes_sql",
             "security/test_injection.py::test_no_uri_becomes_sql",
+        ),
+    ),
+    "T2": (
+        "POST opens a session or sends a request.",
+        (f"{_SESSIONS}::test_a_client_that_initializes_gets_a_session",),
+    ),
+    "T3": (
+        "GET is the event stream of a session.",
+        (
+            f"{_STREAMS}::test_a_change_of_a_key_is_told_to_its_streams",
+            f"{_STREAMS}::test_the_rest_of_a_broken_stream_is_fetched_with_the_last_id",
+        ),
+    ),
+    "T4": (
+        "DELETE ends a session; its next use is 404.",
+        (f"{_SESSIONS}::test_a_session_that_was_ended_is_gone",),
+    ),
+    "T5": (
+        "Every request needs a key, also as a bearer; without it 401 and JSON.",
+        (f"{_DOOR}::test_a_stranger_is_401_with_a_challenge",),
+    ),
+    "T10": (
+        "Sessions are tracked by Mcp-Session-Id, and belong to their key.",
+        (f"{_SESSIONS}::test_a_session_of_another_key_is_404",),
+    ),
+    "T11": (
+        "At most 100 sessions of a key; the next is 503.",
+        (
+            f"{_SESSIONS}::test_the_next_session_over_a_keys_cap_is_503_until_one_ends",
+            f"{_SESSIONS}::test_many_at_once_never_get_more_than_the_cap",
+        ),
+    ),
+    "T12": (
+        "Sessions end after a time of inactivity.",
+        (f"{_SESSIONS}::test_idle_sessions_end_and_used_ones_do_not",),
+    ),
+    "L8": (
+        "GET /mcp/tools lists the tools, for programs of this machine without a key.",
+        (
+            "integration/http/test_rest.py::"
+            "test_programs_of_this_machine_see_the_list_without_a_key",
+            "e2e/test_readme.py::test_every_curl_of_plain_http_answers",
+        ),
+    ),
+    "L9": (
+        "POST /mcp/tools/{tool} with arguments as JSON gives 200 and JSON, for our own tools.",
+        (
+            "integration/http/test_rest.py::test_a_call_has_the_same_data_by_either_way",
+            "e2e/test_readme.py::test_every_curl_of_plain_http_answers",
         ),
     ),
     "F46": (

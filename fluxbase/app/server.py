@@ -23,6 +23,7 @@ from fluxbase.http.gate import Gate
 from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
 from fluxbase.http.mcp import McpEndpoint
+from fluxbase.http.rest import RestEndpoint
 from fluxbase.http.routes import ShortCut, cross_origin, not_allowed, not_found, routes
 from fluxbase.http.streams import Streams
 from fluxbase.limits.rate import WINDOW, RateLimiter
@@ -206,8 +207,18 @@ class Server:
         """
         box = toolbox(config, self._rooms)
         verifier = token_verifier(config)
+        runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm)
+        tools = RestEndpoint(
+            self._gate(),
+            runner,
+            self.observer,
+            base_path=config.mcp.base_path,
+            max_size=config.mcp.max_message_size,
+            deadline=config.server.request_timeout,
+            open_list=config.mcp.open_tools_list,
+        )
         dispatcher = Dispatcher(
-            Runner(box, self._backend.database, self.audit, config.mcp.confirm),
+            runner,
             self.observer,
             self.lines.links,
             deadline=config.server.request_timeout,
@@ -223,7 +234,7 @@ class Server:
             max_size=config.mcp.max_message_size,
         )
         surface = routes(
-            config.mcp.base_path, endpoint if config.mcp.enabled else None, self.health
+            config.mcp.base_path, endpoint if config.mcp.enabled else None, tools, self.health
         )
         inner = Starlette(
             routes=surface,

@@ -7,101 +7,16 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 
 from fluxbase.config.duration import Duration
-
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]{0,62}$")]
-Network = IPv4Network | IPv6Network
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[Duration, Field(gt=0)]
+from fluxbase.config.mcp import Mcp
+from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
 
 MOST_WORKERS = 64
 INTERNAL_SCHEMAS = ("auth", "storage", "functions", "jobs", "rpc", "vectors", "platform")
-
-
-class Section(BaseModel):
-    """A block of the file: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_blocks(cls, data: object) -> object:
-        """Take a block whose lines are all commented out, which YAML reads as null, for empty."""
-        if not isinstance(data, dict):
-            return data
-        items = cast("dict[str, object]", data)
-        blocks = {
-            name
-            for name, field in cls.model_fields.items()
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        }
-        empty: dict[str, object] = {}
-        return {k: empty if v is None and k in blocks else v for k, v in items.items()}
-
-
-class Mcp(Section):
-    """The MCP endpoint."""
-
-    enabled: bool = Field(default=False, description="Enable the MCP server endpoint.")
-    base_path: str = Field(
-        default="/mcp", description="URL path of the endpoint; everything under it moves with it."
-    )
-    session_timeout: Seconds = Field(
-        default=3600.0,
-        description="Idle time after which a client's session ends; one whose stream is open is "
-        "not idle. A session that is never used after `initialize` ends after 5 minutes.",
-    )
-    max_sessions: Positive = Field(
-        default=10_000,
-        description="Sessions open at a time, on all servers together; more get 503.",
-    )
-    max_sessions_per_key: Positive = Field(
-        default=100, description="Sessions that one key has open at a time; more get 503."
-    )
-    max_message_size: Annotated[int, Field(ge=1024)] = Field(
-        default=10485760, description="Maximum request size in bytes; larger ones get 413."
-    )
-    rate_limit_per_min: Positive = Field(
-        default=100, description="Requests a minute per key. A key's own `--rate-limit` wins."
-    )
-    allowed_tools: tuple[str, ...] = Field(
-        default=(), description="Tools to offer, as names or globs (`*_record`). Empty = all tools."
-    )
-    allowed_resources: tuple[str, ...] = Field(
-        default=(), description="Resources to offer, as URIs or globs. Empty = all resources."
-    )
-    allowed_prompts: tuple[str, ...] = Field(
-        default=(), description="Prompts to offer, as names or globs. Empty = all prompts."
-    )
-    page_size: Positive = Field(
-        default=200, description="Entries in one page of tools/list and the other lists."
-    )
-    untrusted_data: Literal["wrap", "plain"] = Field(
-        default="plain",
-        description="How the text of an answer shows rows. `wrap` puts them between tags that no "
-        "row can forge and tells the model that they are data; `plain` is the bare JSON. "
-        "`structuredContent` is the same in both. A key's own `--untrusted-data` wins.",
-    )
-    confirm: Literal["destructive", "nothing"] = Field(
-        default="nothing",
-        description="Before which calls a person is asked, where the client can ask (elicitation). "
-        "`destructive` asks before update_record and delete_record. A key's own `--confirm` wins.",
-    )
-
-    @field_validator("base_path")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        if not value.startswith("/") or value == "/" or value.endswith("/") or "//" in value:
-            raise ValueError("a path such as /mcp or /api/mcp is expected")
-        if value in ("/livez", "/readyz", "/metrics"):
-            raise ValueError("this path is taken by the server's own health")
-        if not all(c.isalnum() or c in "/-_." for c in value):
-            raise ValueError("only letters, digits, '-', '_', '.' and '/' may stand in the path")
-        return value
 
 
 class Server(Section):

@@ -6,10 +6,8 @@ the body is read for a caller who is not admitted.
 
 from __future__ import annotations
 
-import itertools
 import logging
-import secrets
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fluxbase.errors import (
     FluxbaseError,
@@ -18,12 +16,12 @@ from fluxbase.errors import (
     UnknownResource,
 )
 from fluxbase.http.channel import Channel
-from fluxbase.http.disconnect import ClientGone, run_until_disconnect
-from fluxbase.http.exchange import read_body
-from fluxbase.http.gate import quota_headers, refusal_headers
+from fluxbase.http.disconnect import ClientGone
+from fluxbase.http.gate import refusal_headers
 from fluxbase.http.headers import SESSION, VERSION, NotAcceptable, Said, read, read_post
 from fluxbase.http.hosts import PRIVATE
 from fluxbase.http.streams import Gone, Streams
+from fluxbase.http.visit import Headers, Received, Visit
 from fluxbase.mcp import wire
 from fluxbase.mcp.dispatch import Reply
 from fluxbase.mcp.turn import Turn
@@ -31,13 +29,11 @@ from fluxbase.strict_json import loads
 from fluxbase.toolkit.toolbox import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from starlette.types import Receive, Scope, Send
 
     from fluxbase.http.exchange import Exchange
-    from fluxbase.http.gate import Admitted, Gate
-    from fluxbase.limits.rate import Quota
+    from fluxbase.http.gate import Gate
+    from fluxbase.http.visit import Incoming
     from fluxbase.mcp.dispatch import Dispatcher
     from fluxbase.observe import Observer
     from fluxbase.principal import Principal
@@ -45,13 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Ids tell requests apart in logs; they are no secret, so a counter after a random start will do.
-_RUN: Final = secrets.token_hex(4)
-_NUMBERS: Final = itertools.count()
 _TYPE: Final = (b"content-type", b"application/json")
 _METHODS: Final = (b"allow", b"GET, POST, DELETE")
-T = TypeVar("T")
-Headers = list[tuple[bytes, bytes]]
 
 
 class MethodNotAllowed(InvalidMessage):
@@ -72,76 +63,6 @@ class Answer(NamedTuple):
     status: int
     headers: Headers
     body: bytes
-
-
-class Incoming(Protocol):
-    """Where the body of a request comes from, and word of its client's leaving."""
-
-    async def read(self, most: int) -> bytes:
-        """Return the body, or raise `TooLarge` or `ClientGone`."""
-        ...
-
-    async def until_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await the work, or raise `ClientGone` when the client leaves before its end."""
-        ...
-
-    def detach(self) -> None:
-        """Let the work go on although the client leaves."""
-        ...
-
-
-class _Received:
-    """The incoming side of any ASGI server."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._detached = False
-
-    async def read(self, most: int) -> bytes:
-        return await read_body(self._receive, most)
-
-    async def until_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        return await run_until_disconnect(work, self._receive, goes_on=lambda: self._detached)
-
-    def detach(self) -> None:
-        self._detached = True
-
-
-class _Visit:
-    """One request: what is known of its caller, and what its answer has to carry."""
-
-    __slots__ = ("_gate", "id", "quota", "remote", "sent", "session", "who")
-
-    def __init__(self, gate: Gate, headers: Headers, remote: str | None) -> None:
-        self.id = f"{_RUN}{next(_NUMBERS):08x}"
-        self.quota: Quota | None = None
-        self.session: str | None = None
-        self._gate = gate
-        self.sent = headers
-        self.remote = remote
-
-    async def enter(self) -> Principal:
-        admitted: Admitted = await self._gate.admit(self.sent, self.remote, self.id)
-        self.who = admitted.who
-        self.quota = admitted.quota
-        return admitted.who
-
-    async def charge(self) -> None:
-        self.quota = await self._gate.charge(self.who)
-
-    async def again(self) -> Principal:
-        return await self._gate.recognize(self.sent, self.remote)
-
-    def opened(self, session: str) -> None:
-        self.session = session
-
-    def headers(self) -> Headers:
-        headers: Headers = [(b"x-request-id", self.id.encode())]
-        if self.session is not None:
-            headers.append((SESSION.encode(), self.session.encode()))
-        if self.quota is not None:
-            headers += quota_headers(self.quota)
-        return headers
 
 
 class McpEndpoint:
@@ -166,7 +87,7 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, whatever hands it out and takes the answer."""
-        answer = await self._answer(scope, _Received(receive), send)
+        answer = await self._answer(scope, Received(receive), send)
         if answer is not None:
             size = (b"content-length", b"%d" % len(answer.body))
             headers = [*answer.headers, size]
@@ -182,7 +103,7 @@ class McpEndpoint:
     async def _answer(self, scope: Scope, incoming: Incoming, send: Any) -> Answer | None:
         """Return what to answer; `None` when it was sent as a stream, or nobody is left."""
         client = scope.get("client")
-        visit = _Visit(self._gate, scope["headers"], client[0] if client else None)
+        visit = Visit(self._gate, scope["headers"], client[0] if client else None)
         refused: Headers = []
         try:
             reply = await self._reply(scope, incoming, visit, send)
@@ -206,7 +127,7 @@ class McpEndpoint:
         headers.append(_TYPE)
         return Answer(reply.status, headers, reply.body)
 
-    async def _reply(self, scope: Scope, incoming: Incoming, visit: _Visit, send: Any) -> Reply:
+    async def _reply(self, scope: Scope, incoming: Incoming, visit: Visit, send: Any) -> Reply:
         if scope["method"] != "POST":
             return await self._reply_to_other(scope, incoming, visit, send)
         who = await visit.enter()
@@ -232,7 +153,7 @@ class McpEndpoint:
         raise Gone
 
     async def _reply_to_other(
-        self, scope: Scope, incoming: Incoming, visit: _Visit, send: Any
+        self, scope: Scope, incoming: Incoming, visit: Visit, send: Any
     ) -> Reply:
         """Answer GET and DELETE of a session."""
         said = read(scope["headers"])
@@ -270,7 +191,7 @@ class McpEndpoint:
         return session
 
     def _channel(
-        self, said: Said, session: Session | None, incoming: Incoming, visit: _Visit, send: Any
+        self, said: Said, session: Session | None, incoming: Incoming, visit: Visit, send: Any
     ) -> Channel | None:
         if not said.takes_streams:
             return None

@@ -16,6 +16,7 @@ from fluxbase.http.exchange import Exchange
 _ALLOWED_HEADERS = [
     "Authorization",
     "Content-Type",
+    "Idempotency-Key",
     "Last-Event-ID",
     "Mcp-Method",
     "Mcp-Name",
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
 
     from fluxbase.http.health import Health
     from fluxbase.http.mcp import McpEndpoint
+    from fluxbase.http.rest import RestEndpoint
 
 
-def routes(base_path: str, endpoint: McpEndpoint | None, health: Health) -> list[Route]:
-    """Return every route; without an endpoint (`mcp.enabled: false`) its path is unknown."""
+def routes(
+    base_path: str, endpoint: McpEndpoint | None, tools: RestEndpoint, health: Health
+) -> list[Route]:
+    """Return every route; without an endpoint (`mcp.enabled: false`) its paths are unknown."""
     surface = [
         Route("/livez", health.live, methods=["GET"]),
         Route("/readyz", health.ready, methods=["GET"]),
@@ -52,6 +56,7 @@ def routes(base_path: str, endpoint: McpEndpoint | None, health: Health) -> list
         surface[:0] = [
             Route(base_path, endpoint),
             Route(f"{base_path}/health", health.health, methods=["GET"]),
+            *tools.routes(),
         ]
     return surface
 

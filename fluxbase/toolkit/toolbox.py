@@ -98,6 +98,11 @@ class Toolbox:
                 raise _nothing("mcp.allowed_resources", glob, self.resources)
         self._offers: dict[tuple[object, ...], Offer] = {}
 
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """The tools that the configuration offers, whoever asks."""
+        return self._tools
+
     def offer(self, who: Principal) -> Offer:
         """Return what the caller sees: the allowlist, its scopes, and its own lists together."""
         key = (who.scopes, who.read_only, who.allowed_tools, who.allowed_resources)

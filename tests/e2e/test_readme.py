@@ -54,6 +54,15 @@ def test_every_curl_answers(server: Demo, name: str, block: str) -> None:
     assert result.get("tools") or result["structuredContent"]
 
 
+@pytest.mark.parametrize("block", blocks("docs/guides/rest.md", "bash"))
+def test_every_curl_of_plain_http_answers(server: Demo, block: str) -> None:
+    line = put_in(server, block).replace("curl ", "curl -sS -w '\n%{http_code}' ", 1)
+    body, _, status = server.place.bash(line).out.rpartition("\n")
+    assert status == "200"
+    found = json.loads(body)
+    assert found.get("tools") or found.get("rows") or found.get("inserted") or found["paths"]
+
+
 def test_the_readmes_key_command_makes_a_key_that_works(server: Demo) -> None:
     [command] = [b for b in blocks("README.md", "bash") if b.startswith("fluxbase clientkeys")]
     done = server.place.bash(command)

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 ROUTES = {
     ("/mcp", "POST"): "key",
     ("/mcp/health", "GET"): "anybody",
+    ("/mcp/tools", "GET"): "key",
+    ("/mcp/tools/{name}", "POST"): "key",
+    ("/mcp/openapi.json", "GET"): "key",
     ("/livez", "GET"): "anybody",
     ("/readyz", "GET"): "anybody",
     ("/metrics", "GET"): "service key",
 }
 EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE")
+NAMED = {"/mcp/tools/{name}": ("/mcp/tools/list_tables", b"{}")}
 HELLO = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 
 
@@ -48,10 +52,11 @@ async def test_each_route_opens_to_whom_it_should(
         "service key": {"X-Service-Key": service.key},
     }
     expected = ROUTES.get((path, method))
+    path, body = NAMED.get(path, (path, HELLO))
     async with serving(remote="198.51.100.9") as http:
         for caller, credential in callers.items():
             headers = {"Content-Type": "application/json", **credential}
-            answer = await http.request(method, path, headers=headers, content=HELLO)
+            answer = await http.request(method, path, headers=headers, content=body)
             if expected is None:
                 assert answer.status_code == 405
             elif list(callers).index(caller) >= list(callers).index(expected):
