@@ -8,6 +8,7 @@ FluxbaseError
 ├── UnknownColumn         FLX202  no such column for this caller
 ├── Unauthenticated       FLX301  no credential, or not a valid one
 ├── Forbidden             FLX302  the caller may not do this
+│   └── InsufficientScope FLX305  an assistant needs a scope that was not granted
 ├── UnknownTool           FLX401  no such tool for this caller
 ├── UnknownResource       FLX402  no such resource for this caller
 ├── UnknownMethod         FLX403  no such method
@@ -105,6 +106,16 @@ class Forbidden(FluxbaseError):
     """The caller is known, but its scopes, key or Postgres privileges do not allow this."""
 
     code, title, status = "FLX302", "Not allowed", 403
+
+
+class InsufficientScope(Forbidden):
+    """The user did not grant the assistant a scope that this needs; `scopes` are all it needs."""
+
+    code, title = "FLX305", "The assistant was not granted the scope that this needs"
+
+    def __init__(self, scopes: tuple[str, ...] = ()) -> None:
+        super().__init__(hint="scopes needed: " + " ".join(scopes))
+        self.scopes = scopes
 
 
 class UnknownTool(FluxbaseError):

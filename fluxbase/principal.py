@@ -38,7 +38,8 @@ class Principal:
     `role` is the Postgres role its SQL runs as, `claims` the JSON text of `request.jwt.claims`,
     `settings` the Postgres settings that its role carries (milliseconds and the like, as text).
     Empty `allowed_*` mean no further restriction; entries are globs. `untrusted_data` and
-    `confirm` of `None` follow the configuration.
+    `confirm` of `None` follow the configuration. `client_id` is the
+    assistant that acts for a user, where one does.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Principal:
     scopes: frozenset[str]
     user_id: str | None = None
     app_id: str | None = None
+    client_id: str | None = None
     read_only: bool = False
     max_rows: int | None = None
     rate_limit: int | None = None

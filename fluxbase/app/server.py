@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from fluxbase.app.doctor import Finding, judged
 from fluxbase.app.lines import Lines, caps, every, kept_going
+from fluxbase.app.login import login_hosts, login_routes, way_in
 from fluxbase.app.reload import read_again
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.jwt import Verifier, load_keys
@@ -29,6 +30,7 @@ from fluxbase.http.streams import Streams
 from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
+from fluxbase.oauth.service import service
 from fluxbase.observe import Observer
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from fluxbase.app.backend import Backend
     from fluxbase.config import Config
+    from fluxbase.oauth.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +132,13 @@ class Server:
                 "fluxbase_keys": self._forget_key,
                 "fluxbase_catalog": self._forget_catalog,
                 "fluxbase_sessions": self.lines.hear,
+                "fluxbase_grants": self._forget_grants,
                 "fluxbase_resources": self.lines.hear_of_resource,
             },
         )
         self.findings: list[Finding] = []
         self.config = config
+        self._login: Service | None = None
         self._reload_error: str | None = None
         self._checked: tuple[float, Mapping[str, Mapping[str, Any]]] = (0.0, {})
         self.health = Health(
@@ -163,6 +168,7 @@ class Server:
             lambda: every(30, self.authenticator.flush_uses),
             self._backend.database.follow_replicas,
             *self.lines.work(),
+            lambda: every(600, self._prune_grants),
         ]
         background.append(lambda: every(1, self._compare_catalog))
         if not self._backend.announced:
@@ -207,9 +213,11 @@ class Server:
         """
         box = toolbox(config, self._rooms)
         verifier = token_verifier(config)
+        login = service(config, self._backend.database, self._backend.peppers)
+        gate = self._gate(login)
         runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm)
         tools = RestEndpoint(
-            self._gate(),
+            gate,
             runner,
             self.observer,
             base_path=config.mcp.base_path,
@@ -226,7 +234,7 @@ class Server:
             untrusted_data=config.mcp.untrusted_data,
         )
         endpoint = McpEndpoint(
-            self._gate(),
+            gate,
             dispatcher,
             self.observer,
             self.lines.sessions,
@@ -234,7 +242,11 @@ class Server:
             max_size=config.mcp.max_message_size,
         )
         surface = routes(
-            config.mcp.base_path, endpoint if config.mcp.enabled else None, tools, self.health
+            config.mcp.base_path,
+            endpoint if config.mcp.enabled else None,
+            tools,
+            self.health,
+            login_routes(login, self.limiter) if login else [],
         )
         inner = Starlette(
             routes=surface,
@@ -247,7 +259,7 @@ class Server:
         direct = config.mcp.enabled and not config.server.allowed_origins
         app = HostGuard(
             ShortCut(config.mcp.base_path, endpoint, inner) if direct else inner,
-            allowed_hosts=config.server.allowed_hosts,
+            allowed_hosts=(*config.server.allowed_hosts, *login_hosts(login)),
             allowed_origins=config.server.allowed_origins,
         )
 
@@ -258,6 +270,8 @@ class Server:
             self.audit.retention = config.audit.retention
             self.audit.undo_retention = config.audit.undo_retention
             self.health.allow_from = config.metrics.allow_from
+            self.authenticator.bearers = login.bearers if login else None
+            self._login = login
             self.lines.show(dispatcher.lists.seen, box, caps(config))
             self.config = config
             self._app = app
@@ -265,8 +279,17 @@ class Server:
 
         return take
 
-    def _gate(self) -> Gate:
-        return Gate(self.authenticator, self.limiter, self.audit)
+    def _gate(self, login: Service | None = None) -> Gate:
+        return Gate(self.authenticator, self.limiter, self.audit, way_in(login))
+
+    def _forget_grants(self, what: str) -> None:
+        if self._login is not None:
+            self._login.bearers.forget(what)
+        self.lines.hub.key_changed("")
+
+    async def _prune_grants(self) -> None:
+        if self._login is not None:
+            await self._login.grants.prune()
 
     def _forget_key(self, key: str) -> None:
         self.authenticator.forget(key)

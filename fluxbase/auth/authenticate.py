@@ -16,7 +16,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -66,6 +66,18 @@ class _Known:
     proof: _Proof | None = None
 
 
+class Bearers(Protocol):
+    """Knows tokens of another kind; `fluxbase.oauth.bearer.Bearers` does."""
+
+    async def recognize(self, token: str) -> Principal | None:
+        """Return the holder of a token; `None` when it is not one of those.
+
+        Raises:
+            Unauthenticated: it is one of those, and not valid.
+        """
+        ...
+
+
 class Authenticator:
     """Verifies keys and tokens."""
 
@@ -83,6 +95,7 @@ class Authenticator:
         self._live = live
         self._jwt = jwt
         self._verifier = verifier
+        self.bearers: Bearers | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._roles: dict[str, tuple[tuple[str, str], ...]] = {}
         self._uses: dict[str, tuple[float, str | None]] = {}
@@ -216,6 +229,10 @@ class Authenticator:
         return known
 
     async def _from_jwt(self, text: str) -> Principal:
+        if self.bearers is not None:
+            holder = await self.bearers.recognize(text)
+            if holder is not None:
+                return holder
         if self._verifier is None:
             raise Unauthenticated
         claims = self._verifier.verify(text)
@@ -238,7 +255,7 @@ class Authenticator:
     async def _settings(self, role: str) -> tuple[tuple[str, str], ...]:
         if role not in self._roles:
             rows = await self._database.admin("role_settings", role=role)
-            self._roles[role] = _hoisted(rows[0]["settings"]) if rows else ()
+            self._roles[role] = hoisted(rows[0]["settings"]) if rows else ()
         return self._roles[role]
 
 
@@ -300,11 +317,12 @@ def _principal(row: Record) -> Principal:
         allowed_resources=tuple(row["allowed_resources"]),
         allowed_schemas=tuple(row["allowed_schemas"]),
         allowed_tables=tuple(row["allowed_tables"]),
-        settings=_hoisted(row["settings"]),
+        settings=hoisted(row["settings"]),
     )
 
 
-def _hoisted(settings: list[str]) -> tuple[tuple[str, str], ...]:
+def hoisted(settings: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return what a role's settings carry over to its callers."""
     pairs = dict(text.split("=", 1) for text in settings)
     return tuple((name, value) for name, value in pairs.items() if name in HOISTED)
 

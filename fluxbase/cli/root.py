@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "serve": "serve",
     "clientkeys": "keys",
     "servicekeys": "keys",
+    "users": "users",
+    "oauthclients": "clients",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

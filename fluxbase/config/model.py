@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from fluxbase.config.duration import Duration
 from fluxbase.config.mcp import Mcp
+from fluxbase.config.oauth import Egress, OAuth
 from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
 
 MOST_WORKERS = 64
@@ -243,6 +244,7 @@ class Auth(Section):
         default=30, description="Refused credentials a minute per client address."
     )
     jwt: Jwt = Field(default_factory=Jwt, description=str(Jwt.__doc__))
+    oauth: OAuth = Field(default_factory=OAuth, description=str(OAuth.__doc__))
 
 
 class Limits(Section):
@@ -307,5 +309,6 @@ class Config(Section):
     auth: Auth = Field(default_factory=Auth, description=str(Auth.__doc__))
     limits: Limits = Field(default_factory=Limits, description=str(Limits.__doc__))
     audit: Audit = Field(default_factory=Audit, description=str(Audit.__doc__))
+    egress: Egress = Field(default_factory=Egress, description=str(Egress.__doc__))
     log: Log = Field(default_factory=Log, description=str(Log.__doc__))
     metrics: Metrics = Field(default_factory=Metrics, description=str(Metrics.__doc__))

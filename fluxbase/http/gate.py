@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from fluxbase.auth.credential import find
-from fluxbase.errors import FluxbaseError, RateLimited, Unauthenticated
+from fluxbase.errors import FluxbaseError, InsufficientScope, RateLimited, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fluxbase.limits.rate import Quota, RateLimiter
     from fluxbase.principal import Principal
 
-CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="fluxbase"')
+_REALM: Final = 'Bearer realm="fluxbase"'
 
 
 class Verifies(Protocol):
@@ -40,10 +40,24 @@ class Admitted(NamedTuple):
     quota: Quota
 
 
+class Login(NamedTuple):
+    """Where an assistant learns how its user logs in, and what it is to ask for."""
+
+    metadata: str
+    scopes: tuple[str, ...]
+
+
 class Gate:
     """Credential → rate limit, the same for every route that needs a caller."""
 
-    def __init__(self, verifier: Verifies, limiter: RateLimiter, records: Records) -> None:
+    def __init__(
+        self,
+        verifier: Verifies,
+        limiter: RateLimiter,
+        records: Records,
+        login: Login | None = None,
+    ) -> None:
+        self._login = login
         self._verifier = verifier
         self._limiter = limiter
         self._records = records
@@ -86,6 +100,36 @@ class Gate:
         """
         return await self._limiter.count(who.id, who.rate_limit)
 
+    def refusal_headers(
+        self, error: FluxbaseError, sent: Iterable[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]]:
+        """Return the headers that a refused request's answer needs."""
+        headers = _limit_headers(error)
+        if isinstance(error, Unauthenticated):
+            bearer = any(
+                name == b"authorization" and value[:7].lower() == b"bearer " for name, value in sent
+            )
+            headers.append(self._challenge("invalid_token" if bearer else None))
+        if isinstance(error, InsufficientScope):
+            headers.append(self.scope_challenge(error.scopes))
+        return headers
+
+    def scope_challenge(self, scopes: tuple[str, ...]) -> tuple[bytes, bytes]:
+        """Return what tells an assistant to ask its user for more; RFC 6750, 3.1."""
+        return self._challenge("insufficient_scope", scopes)
+
+    def _challenge(
+        self, error: str | None, scopes: tuple[str, ...] | None = None
+    ) -> tuple[bytes, bytes]:
+        """Return the challenge; RFC 9728, 5.1, says where to log in."""
+        parts = [_REALM]
+        if error is not None and self._login is not None:
+            parts.append(f'error="{error}"')
+        if self._login is not None:
+            wanted = self._login.scopes if scopes is None else scopes
+            parts += [f'resource_metadata="{self._login.metadata}"', f'scope="{" ".join(wanted)}"']
+        return (b"www-authenticate", ", ".join(parts).encode())
+
 
 def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
     """Return `RateLimit-Policy` and `RateLimit`.
@@ -98,11 +142,8 @@ def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def refusal_headers(error: FluxbaseError) -> list[tuple[bytes, bytes]]:
-    """Return the headers that a refused request's answer needs."""
+def _limit_headers(error: FluxbaseError) -> list[tuple[bytes, bytes]]:
     headers: list[tuple[bytes, bytes]] = []
-    if isinstance(error, Unauthenticated):
-        headers.append(CHALLENGE)
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, RateLimited) and error.retry_after is not None:

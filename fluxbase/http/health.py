@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, Response
 
 from fluxbase import __version__
 from fluxbase.errors import FluxbaseError, Unauthenticated
-from fluxbase.http.gate import refusal_headers
 from fluxbase.mcp.wire import MODERN
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Health:
             try:
                 await self._trusted(request)
             except FluxbaseError as error:
-                return _refused(error)
+                return _refused(error, self.gate)
             body["checks"] = checks
         return JSONResponse(body, 200 if good else 503, headers=None if good else _RETRY)
 
@@ -75,7 +74,7 @@ class Health:
         try:
             await self._trusted(request)
         except FluxbaseError as error:
-            return _refused(error)
+            return _refused(error, self.gate)
         text = await self.text() if self.text else self.observer.text()
         return Response(text, media_type=_METRICS_TYPE)
 
@@ -99,8 +98,8 @@ _FORWARDED: Final = {b"forwarded", b"x-forwarded-for"}
 _RETRY: Final = {"retry-after": "1"}
 
 
-def _refused(error: FluxbaseError) -> Response:
-    headers = {k.decode(): v.decode() for k, v in refusal_headers(error)}
+def _refused(error: FluxbaseError, gate: Gate) -> Response:
+    headers = {k.decode(): v.decode() for k, v in gate.refusal_headers(error, ())}
     return JSONResponse({"error": error.as_dict()}, error.status, headers=headers)
 
 

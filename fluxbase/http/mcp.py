@@ -17,7 +17,6 @@ from fluxbase.errors import (
 )
 from fluxbase.http.channel import Channel
 from fluxbase.http.disconnect import ClientGone
-from fluxbase.http.gate import refusal_headers
 from fluxbase.http.headers import SESSION, VERSION, NotAcceptable, Said, read, read_post
 from fluxbase.http.hosts import PRIVATE
 from fluxbase.http.streams import Gone, Streams
@@ -111,15 +110,21 @@ class McpEndpoint:
             return None
         except FluxbaseError as error:
             reply = self._refusal(error, scope)
-            refused = refusal_headers(error)
+            refused = self._gate.refusal_headers(error, visit.sent)
         except Exception:
             log.exception("request %s failed", visit.id)
             reply = self._refusal(InternalError(hint=f"request {visit.id}"), scope)
+        return self._said(reply, visit, refused)
+
+    def _said(self, reply: Reply, visit: Visit, refused: Headers) -> Answer:
+        """Return a reply with all that its headers have to say."""
         if any(name == b"ratelimit" for name, _ in refused):
             visit.quota = None
         headers = visit.headers() + refused
         if reply.status == 405:
             headers.append(_METHODS)
+        if reply.scopes:
+            headers.append(self._gate.scope_challenge(reply.scopes))
         if reply.retry_after is not None:
             headers.append((b"retry-after", str(reply.retry_after).encode()))
         if reply.body is None:

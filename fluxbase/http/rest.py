@@ -20,7 +20,6 @@ from fluxbase.errors import (
     InvalidArgument,
 )
 from fluxbase.http.disconnect import ClientGone
-from fluxbase.http.gate import refusal_headers
 from fluxbase.http.headers import read_post
 from fluxbase.http.visit import Headers, Received, Visit
 from fluxbase.mcp.deadline import Deadlines
@@ -96,7 +95,7 @@ class RestEndpoint:
             return
         except Exception as error:  # noqa: BLE001 - the last one to catch it answers
             known = self._known(error, visit)
-            status, refused = known.status, refusal_headers(known)
+            status, refused = known.status, self._gate.refusal_headers(known, visit.sent)
             body = orjson.dumps({"error": known.as_dict()})
         if any(name == b"ratelimit" for name, _ in refused):
             visit.quota = None

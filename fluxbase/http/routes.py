@@ -44,7 +44,11 @@ if TYPE_CHECKING:
 
 
 def routes(
-    base_path: str, endpoint: McpEndpoint | None, tools: RestEndpoint, health: Health
+    base_path: str,
+    endpoint: McpEndpoint | None,
+    tools: RestEndpoint,
+    health: Health,
+    login: list[Route],
 ) -> list[Route]:
     """Return every route; without an endpoint (`mcp.enabled: false`) its paths are unknown."""
     surface = [
@@ -57,6 +61,7 @@ def routes(
             Route(base_path, endpoint),
             Route(f"{base_path}/health", health.health, methods=["GET"]),
             *tools.routes(),
+            *login,
         ]
     return surface
 

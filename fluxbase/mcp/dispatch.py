@@ -11,6 +11,7 @@ from fluxbase.errors import (
     Cancelled,
     DeadlineExceeded,
     FluxbaseError,
+    InsufficientScope,
     InternalError,
     RateLimited,
     TooLarge,
@@ -49,7 +50,14 @@ log = logging.getLogger(__name__)
 
 # What a failed call says about the server or the caller's quota rather than about the call: the
 # transport has to know it, so it is not wrapped into a tool's result.
-_TRANSPORT: Final = (Unavailable, RateLimited, InternalError, UnknownTool, UnknownResource)
+_TRANSPORT: Final = (
+    Unavailable,
+    RateLimited,
+    InternalError,
+    InsufficientScope,
+    UnknownTool,
+    UnknownResource,
+)
 _MOST_MESSAGES: Final = 50
 _MOST_BATCH_BYTES: Final = 16 * 1024 * 1024
 # The methods whose work may tell and ask the client before it is done.
@@ -63,6 +71,7 @@ class Reply(NamedTuple):
     body: bytes | None
     status: int = 200
     retry_after: int | None = None
+    scopes: tuple[str, ...] = ()  # what an assistant has to ask its user for
 
 
 class Links(NamedTuple):
@@ -240,7 +249,8 @@ class Dispatcher:
             result = wire.tool_failure(error)
             return Reply(wire.success(message.id, result, modern=message.modern))
         body = wire.failure(error, message.id, modern=message.modern)
-        return Reply(body, _status(error, modern=message.modern), error.retry_after)
+        scopes = error.scopes if isinstance(error, InsufficientScope) else ()
+        return Reply(body, _status(error, modern=message.modern), error.retry_after, scopes)
 
     def _observe(
         self, turn: Turn, message: Message, error: FluxbaseError | None, seconds: float
@@ -289,7 +299,7 @@ def _is_transport(error: FluxbaseError, message: Message) -> bool:
 def _status(error: FluxbaseError, *, modern: bool) -> int:
     if isinstance(error, ProtocolError):
         return error.http_status if not modern else 400
-    if isinstance(error, Unavailable | RateLimited | InternalError):
+    if isinstance(error, Unavailable | RateLimited | InternalError | InsufficientScope):
         return error.status
     # The modern transport says in HTTP too what is unknown; an older error travels as a result.
     if modern and isinstance(error, UnknownMethod):

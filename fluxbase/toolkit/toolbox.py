@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fluxbase.errors import (
     ConfigError,
+    InsufficientScope,
     UnknownPrompt,
     UnknownResource,
     UnknownTool,
@@ -137,9 +138,21 @@ class Toolbox:
             UnknownTool: there is none of that name for this caller.
         """
         tool = self.offer(who).tools.get(name) if isinstance(name, str) else None
+        if tool is None and who.client_id is not None:
+            self._refuse_scope(who, name)
         if tool is None:
             raise UnknownTool("no such tool", hint="tools/list shows the tools this key may use")
         return tool
+
+    def _refuse_scope(self, who: Principal, name: object) -> None:
+        """Tell an assistant what to ask its user for, when that is all that is missing.
+
+        Raises:
+            InsufficientScope: the tool is offered, and its scope was not granted.
+        """
+        for tool in self._tools:
+            if tool.name == name and not who.holds(tool.scopes):
+                raise InsufficientScope(tuple(sorted({*who.scopes, tool.scopes[0]})))
 
     def find_prompt(self, who: Principal, name: object) -> Prompt:
         """Return a prompt the caller may use.

@@ -1,0 +1,1 @@
+"""The authorization server in HTTP: its documents, its endpoints and its pages."""

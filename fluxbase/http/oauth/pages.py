@@ -1,0 +1,84 @@
+"""Renders the pages that people see; it must not know what they decide.
+
+Nothing runs in them: no script, no foreign style, no frame. What others wrote is escaped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "form-action 'self'"
+)
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Pages:
+    """The pages of one issuer."""
+
+    def __init__(self, issuer: str, *, secure: bool) -> None:
+        self._issuer = issuer
+        self._secure = secure
+        # The prefix makes browsers refuse the cookie from any other host and without TLS.
+        self.cookie = "__Host-fluxbase" if secure else "fluxbase"
+        self.visit = "__Host-fluxbase-visit" if secure else "fluxbase-visit"
+        self._templates = Environment(
+            loader=PackageLoader("fluxbase.http.oauth"),
+            autoescape=select_autoescape(),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._style = self._templates.get_template("style.css").render()
+
+    def show(self, name: str, *, status: int = 200, leads_to: str = "", **values: Any) -> Response:
+        """Return a page; `leads_to` is where its form may end up besides here."""
+        text = self._templates.get_template(f"{name}.html").render(issuer=self._issuer, **values)
+        policy = f"{_POLICY} {leads_to}".rstrip()
+        headers = {**_HEADERS, "Content-Security-Policy": policy}
+        return HTMLResponse(text, status, headers)
+
+    def fault(self, heading: str, message: str, advice: str, status: int = 400) -> Response:
+        """Return a page that says what is wrong."""
+        return self.show("fault", status=status, heading=heading, message=message, advice=advice)
+
+    def go(self, address: str) -> Response:
+        """Send the browser on, with GET; the address is already in its final form."""
+        answer = RedirectResponse("/", 303, dict(_HEADERS))
+        answer.headers["location"] = address
+        return answer
+
+    def remember(self, answer: Response, name: str, value: str, seconds: int) -> None:
+        """Give the browser a cookie that no script and no foreign page can use."""
+        answer.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            # Strict would hide it when an assistant sends a person here.
+            samesite="lax",
+        )
+
+    def forget(self, answer: Response, name: str) -> None:
+        """Take a cookie back."""
+        self.remember(answer, name, "", 0)
+
+    async def style(self, _request: Request) -> Response:
+        """Answer the style sheet."""
+        return Response(
+            self._style, media_type="text/css", headers={"Cache-Control": "max-age=300"}
+        )

@@ -1,0 +1,501 @@
+"""Every way to get a token that was not granted is refused, and the person is never sent astray."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.integration.oauth.dance import (
+    CALLBACK,
+    ISSUER,
+    RESOURCE,
+    Assistant,
+    Person,
+    fields_of,
+    query_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+    import httpx2
+
+
+async def code_for(assistant: Assistant, person: Person) -> str:
+    return (await person.allow(assistant.request()))["code"]
+
+
+def assert_told_here(answer: httpx2.Response) -> None:
+    """The person is told, and not sent anywhere."""
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+    assert "This cannot be allowed" in answer.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_id": "fbc_nobody"},
+        {"client_id": None},
+        {"client_id": ""},
+        {"client_id": "https://127.0.0.1/client.json"},
+        {"client_id": "http://example.com/client.json"},
+        {"redirect_uri": "https://evil.example/callback"},
+        {"redirect_uri": "http://127.0.0.1:33418/callback/../x"},
+        {"redirect_uri": "http://127.0.0.1:33418/callback?x=1"},
+        {"redirect_uri": "http://127.0.0.1:33418/callback#x"},
+        {"redirect_uri": "http://localhost:33418/callback"},
+        {"redirect_uri": "http://user@127.0.0.1:33418/callback"},
+        {"redirect_uri": "http://127.0.0.1:33418@evil.example/callback"},
+        {"redirect_uri": "javascript:alert(1)"},
+        {"redirect_uri": "//evil.example/callback"},
+        {"redirect_uri": ""},
+    ],
+)
+async def test_nobody_is_sent_to_an_address_that_the_client_did_not_register(
+    assistant: Assistant, person: Person, changes: dict[str, str | None]
+) -> None:
+    assert_told_here(await person.http.get(f"/oauth/authorize?{assistant.request(**changes)}"))
+
+
+async def test_parameters_come_once(assistant: Assistant, person: Person) -> None:
+    twice = f"{assistant.request()}&redirect_uri=https%3A%2F%2Fevil.example"
+    assert_told_here(await person.http.get(f"/oauth/authorize?{twice}"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": None}, "unsupported_response_type"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge": "short"}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"resource": "https://evil.example/mcp"}, "invalid_target"),
+        ({"resource": ISSUER}, "invalid_target"),
+        ({"scope": "everything"}, "invalid_scope"),
+        ({"scope": "read:storage"}, "invalid_scope"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"request": "eyJ"}, "request_not_supported"),
+        ({"prompt": "none"}, "interaction_required"),
+    ],
+)
+async def test_a_request_that_is_not_in_order_goes_back_with_state_and_issuer(
+    assistant: Assistant, person: Person, changes: dict[str, str | None], error: str
+) -> None:
+    answer = await person.http.get(f"/oauth/authorize?{assistant.request(**changes)}")
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith(f"{CALLBACK}?")
+    told = query_of(answer.headers["location"])
+    assert told["error"] == error
+    assert (told["state"], told["iss"]) == (assistant.state, ISSUER)
+    assert "code" not in told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_verifier": "x" * 50},
+        {"code_verifier": None},
+        {"code_verifier": ""},
+        {"redirect_uri": "http://127.0.0.1:33419/callback"},
+        {"code": "made up"},
+        {"code": None},
+    ],
+)
+async def test_a_code_is_worth_nothing_without_its_proof(
+    assistant: Assistant, person: Person, changes: dict[str, str | None]
+) -> None:
+    code = await code_for(assistant, person)
+    answer = await assistant.redeem(code, **changes)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    if "code" not in changes:  # it is used up by the attempt
+        assert (await assistant.redeem(code)).json()["error"] == "invalid_grant"
+
+
+async def test_a_code_is_of_one_client(
+    assistant: Assistant, person: Person, logins: Callable[..., Any]
+) -> None:
+    other = Assistant(await logins(), verifier=assistant.verifier)
+    await other.register()
+    code = await code_for(assistant, person)
+    assert (await other.redeem(code)).json()["error"] == "invalid_grant"
+    assert (await assistant.redeem(code)).json()["error"] == "invalid_grant"
+
+
+async def test_a_code_that_comes_again_ends_all_that_came_of_it(
+    assistant: Assistant, person: Person
+) -> None:
+    code = await code_for(assistant, person)
+    given = (await assistant.redeem(code)).json()
+    assert (await assistant.redeem(code)).json()["error"] == "invalid_grant"
+    assert (await assistant.refresh(given["refresh_token"])).json()["error"] == "invalid_grant"
+    async with asyncio.timeout(5):
+        for _ in range(200):
+            answer = await assistant.call(given["access_token"], "list_tables")
+            if answer.status_code == 401:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_of_ten_who_redeem_a_code_at_once_one_gets_a_token(
+    assistant: Assistant, person: Person
+) -> None:
+    code = await code_for(assistant, person)
+    answers = await asyncio.gather(*(assistant.redeem(code) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
+
+
+async def test_of_ten_who_refresh_at_once_one_gets_a_token(
+    assistant: Assistant, person: Person
+) -> None:
+    given = (await assistant.redeem(await code_for(assistant, person))).json()
+    answers = await asyncio.gather(*(assistant.refresh(given["refresh_token"]) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
+
+
+async def test_a_code_lives_for_a_minute(
+    assistant: Assistant, person: Person, owner: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    code = await code_for(assistant, person)
+    life = await owner.fetchval(
+        "SELECT extract(epoch FROM max(expires_at) - now())::float8 FROM auth.oauth_codes"
+    )
+    assert 0 < life <= 60
+    await owner.execute("UPDATE auth.oauth_codes SET expires_at = now() - interval '1 second'")
+    assert (await assistant.redeem(code)).json()["error"] == "invalid_grant"
+
+
+async def test_codes_and_tokens_are_kept_as_hashes(
+    assistant: Assistant, person: Person, owner: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    code = await code_for(assistant, person)
+    given = (await assistant.redeem(code)).json()
+    cookie = person.http.cookies["fluxbase"]
+    tables = ("oauth_codes", "oauth_refresh_tokens", "oauth_grants", "web_sessions", "users")
+    for table in tables:
+        kept = await owner.fetchval(
+            f"SELECT coalesce(string_agg(t::text, ''), '') FROM auth.{table} t"
+        )
+        for secret in (
+            code,
+            given["refresh_token"],
+            given["access_token"],
+            cookie,
+            person.password,
+        ):
+            assert secret not in kept
+            assert secret.encode().hex() not in kept
+
+
+async def test_a_refresh_token_that_comes_again_ends_all_that_came_of_it(
+    assistant: Assistant, person: Person
+) -> None:
+    first = (await assistant.redeem(await code_for(assistant, person))).json()
+    second = (await assistant.refresh(first["refresh_token"])).json()
+    assert (await assistant.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await assistant.refresh(second["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_a_refresh_token_is_of_one_client(
+    assistant: Assistant, person: Person, logins: Callable[..., Any]
+) -> None:
+    other = Assistant(await logins())
+    await other.register()
+    given = (await assistant.redeem(await code_for(assistant, person))).json()
+    assert (await other.refresh(given["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await assistant.refresh(given["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_a_refresh_token_never_widens_and_keeps_its_resource(
+    assistant: Assistant, person: Person
+) -> None:
+    sent = await person.allow(assistant.request(), scopes=["read:tables"])
+    given = (await assistant.redeem(sent["code"])).json()
+    token = given["refresh_token"]
+    wide = await assistant.refresh(token, scope="read:tables write:tables")
+    assert wide.json()["error"] == "invalid_scope"
+    elsewhere = await assistant.refresh(token, resource="https://evil.example/mcp")
+    assert elsewhere.json()["error"] == "invalid_target"
+    # Neither used it up.
+    assert (await assistant.refresh(token, resource=RESOURCE)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"grant_type": "password", "username": "x", "password": "y"},
+        {"grant_type": "client_credentials"},
+        {"grant_type": None},
+    ],
+)
+async def test_no_other_way_leads_to_a_token(
+    assistant: Assistant, form: dict[str, str | None]
+) -> None:
+    assert (await assistant.token(**form)).json()["error"] == "unsupported_grant_type"
+
+
+async def test_a_client_that_does_not_prove_itself_is_401(
+    logins: Callable[..., Any], person: Person
+) -> None:
+    assistant = Assistant(await logins())
+    await assistant.register(token_endpoint_auth_method="client_secret_post")
+    code = await code_for(assistant, person)
+    for secret in ("wrong", None):
+        assistant.secret = secret
+        answer = await assistant.redeem(code)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        assert answer.headers["www-authenticate"].startswith("Basic")
+    assistant.client_id = "fbc_unknown"
+    assert (await assistant.redeem(code)).status_code == 401
+
+
+async def test_only_clients_with_a_secret_ask_about_tokens_and_only_about_theirs(
+    assistant: Assistant, person: Person, logins: Callable[..., Any]
+) -> None:
+    given = (await assistant.redeem(await code_for(assistant, person))).json()
+    form = {"client_id": assistant.client_id, "token": given["access_token"]}
+    assert (await assistant.http.post("/oauth/introspect", data=form)).status_code == 401
+    other = Assistant(await logins())
+    await other.register(token_endpoint_auth_method="client_secret_post")
+    for kind in ("access_token", "refresh_token"):
+        form = {
+            "client_id": other.client_id,
+            "client_secret": str(other.secret),
+            "token": given[kind],
+        }
+        told = await other.http.post("/oauth/introspect", data=form)
+        assert told.json() == {"active": False}
+        await other.http.post("/oauth/revoke", data=form)  # nor does it end what is not its own
+    assert (await assistant.call(given["access_token"], "list_tables")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "http://evil.example/callback",
+        "https://user:pass@app.example.com/x",
+        "https://app.example.com/#fragment",
+        "file:///etc/passwd",
+        "https://",
+        "callback",
+        "https://app.example.com/\\evil",
+        "http://127.0.0.1.evil.example/",
+        "x" * 3000,
+        "",
+    ],
+)
+async def test_an_unsafe_address_is_not_registered(logins: Callable[..., Any], uri: str) -> None:
+    answer = await Assistant(await logins()).register(redirect_uris=[uri])
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_redirect_uri")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"redirect_uris":"x"}', b'{"redirect_uris":[]}', b'{"a":1,"a":2}']
+)
+async def test_registration_takes_only_what_is_in_order(
+    logins: Callable[..., Any], body: bytes
+) -> None:
+    answer = await (await logins()).post("/oauth/register", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"] in ("invalid_client_metadata", "invalid_redirect_uri")
+
+
+async def test_registration_is_limited_by_address_and_can_be_turned_off(
+    logins: Callable[..., Any],
+) -> None:
+    http = await logins(remote="198.51.100.77")
+    answers = [(await Assistant(http).register()).status_code for _ in range(12)]
+    assert answers == [201] * 10 + [429] * 2
+    closed = await logins(oauth={"registration": False})
+    assert (await Assistant(closed).register()).status_code == 404
+    known = (await closed.get("/.well-known/oauth-authorization-server")).json()
+    assert "registration_endpoint" not in known
+
+
+async def test_guessing_passwords_is_slow_work(people: Callable[..., Any]) -> None:
+    person: Person = await people(email="guess@example.com", id_=None, remote="198.51.100.78")
+    right, person.password = person.password, "a wrong password"
+    answers = [(await person.log_in()).status_code for _ in range(11)]
+    assert answers == [401] * 10 + [429]
+    # From elsewhere the same account stays closed for a while, whatever the password.
+    elsewhere: Person = Person(
+        (await people(email="other@example.com", id_=None, remote="198.51.100.79")).http,
+        person.email,
+        right,
+    )
+    assert (await elsewhere.log_in()).status_code == 429
+
+
+async def test_an_unknown_user_looks_like_a_wrong_password(people: Callable[..., Any]) -> None:
+    person: Person = await people(email="known@example.com", id_=None, remote="198.51.100.80")
+    person.password = "a wrong password"
+    known = await person.log_in()
+    person.email = "nobody@example.com"
+    unknown = await person.log_in()
+    assert (known.status_code, unknown.status_code) == (401, 401)
+    assert known.text.replace("known@", "x@") == unknown.text.replace("nobody@", "x@")
+
+
+async def test_a_form_that_another_page_sends_is_refused(
+    assistant: Assistant, person: Person
+) -> None:
+    page = await person.consent_page(assistant.request())
+    form = {**fields_of(page.text), "decision": "allow", "scope": "read:tables"}
+    for token in ("", "0" * 64, "☃"):
+        answer = await person.http.post("/oauth/authorize", data={**form, "csrf": token})
+        assert answer.status_code == 400
+        assert "location" not in answer.headers
+    foreign = await person.http.post(
+        "/oauth/authorize", data=form, headers={"Origin": "https://evil.example"}
+    )
+    assert foreign.status_code == 403
+    own = await person.http.post("/oauth/authorize", data=form, headers={"Origin": ISSUER})
+    assert own.status_code == 303
+    grants = await person.http.get("/account")
+    revoke = {**fields_of(grants.text), "csrf": "0"}
+    assert (await person.http.post("/account/revoke", data=revoke)).status_code == 400
+
+
+async def test_nobody_is_logged_in_by_another_page(person: Person) -> None:
+    form = {
+        "email": person.email,
+        "password": person.password,
+        "csrf": "0" * 64,
+        "next": "/account",
+    }
+    answer = await person.http.post("/oauth/login", data=form)
+    assert answer.status_code == 401
+    assert "fluxbase" not in person.http.cookies
+
+
+async def test_nobody_takes_back_what_another_granted(
+    assistant: Assistant, person: Person, people: Callable[..., Any]
+) -> None:
+    given = (await assistant.redeem(await code_for(assistant, person))).json()
+    page = (await person.http.get("/account")).text
+    grant = fields_of(page)["grant"]
+    other: Person = await people(email="two@example.com", id_=None)
+    await other.log_in()
+    form = {"csrf": fields_of((await other.http.get("/account")).text)["csrf"], "grant": grant}
+    assert "It is disconnected" not in (await other.http.post("/account/revoke", data=form)).text
+    assert (await assistant.call(given["access_token"], "list_tables")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "leads",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "/oauth/authorize",
+        "javascript:alert(1)",
+        "/oauth/authorize?x\r\nSet-Cookie: a=b",
+        "",
+    ],
+)
+async def test_a_login_leads_to_a_page_of_ours(person: Person, leads: str) -> None:
+    answer = await person.log_in(leads)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/account"
+
+
+async def test_pages_cannot_be_framed_scripted_kept_or_told_of(
+    assistant: Assistant, person: Person
+) -> None:
+    for page in (
+        await person.http.get("/oauth/login"),
+        await person.consent_page(assistant.request()),
+        await person.http.get("/account"),
+        await person.http.get("/oauth/authorize"),
+    ):
+        policy = page.headers["content-security-policy"]
+        for rule in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"):
+            assert rule in policy
+        assert "script" not in policy
+        assert "unsafe" not in policy
+        assert page.headers["x-frame-options"] == "DENY"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["cache-control"] == "no-store"
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert "<script" not in page.text
+
+
+async def test_what_a_client_says_of_itself_is_only_text(
+    logins: Callable[..., Any], person: Person
+) -> None:
+    assistant = Assistant(await logins())
+    evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202e'
+    await assistant.register(client_name=evil)
+    page = (await person.consent_page(assistant.request(state='"><script>'))).text
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+
+
+async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(
+    people: Callable[..., Any],
+) -> None:
+    person: Person = await people(email="cookie@example.com", id_=None)
+    cookie = (await person.log_in()).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "path=/" in cookie
+    issuer = "https://db.example.com"
+    secure: Person = await people(email="cookie2@example.com", id_=None, oauth={"issuer": issuer})
+    secure.http.base_url = issuer  # type: ignore[assignment]
+    answer = await secure.log_in()
+    cookies = answer.headers.get_list("set-cookie")
+    assert all(c.startswith("__Host-") and "secure" in c.lower() for c in cookies)
+
+
+async def test_logging_out_ends_the_browser(person: Person) -> None:
+    await person.log_in()
+    page = (await person.http.get("/account")).text
+    kept = person.http.cookies["fluxbase"]
+    await person.http.post("/account/logout", data={"csrf": fields_of(page)["csrf"]})
+    assert "fluxbase" not in person.http.cookies
+    again = await person.http.get("/account", headers={"Cookie": f"fluxbase={kept}"})
+    assert again.status_code == 303
+
+
+async def test_a_token_of_elsewhere_or_of_another_use_is_401(
+    assistant: Assistant, person: Person, logins: Callable[..., Any]
+) -> None:
+    given = (await assistant.redeem(await code_for(assistant, person))).json()
+    token: str = given["access_token"]
+    head, body, signature = token.split(".")
+    for wrong in (
+        given["refresh_token"],
+        f"{head}.{body}.{signature[:-2]}AA",
+        f"{head}.{body}.",
+        f"{head}.{body[:-2]}AA.{signature}",
+    ):
+        answer = await assistant.call(wrong, "list_tables")
+        assert answer.status_code == 401
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    # The same pepper, another address: another audience.
+    moved = await logins(oauth={"issuer": "http://localhost:9090"})
+    elsewhere = Assistant(moved)
+    assert (await elsewhere.call(token, "list_tables")).status_code == 401
+
+
+async def test_without_the_login_nothing_of_it_is_there(user1: Any) -> None:
+    paths = (
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-protected-resource",
+        "/oauth/authorize?" + urlencode({"client_id": "x"}),
+        "/account",
+    )
+    for path in paths:
+        assert (await user1.http.get(path)).status_code == 404
+    challenge = (await user1.http.post("/mcp", json={})).headers["www-authenticate"]
+    assert challenge == 'Bearer realm="fluxbase"'
