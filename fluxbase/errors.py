@@ -113,8 +113,8 @@ class InsufficientScope(Forbidden):
 
     code, title = "FLX305", "The assistant was not granted the scope that this needs"
 
-    def __init__(self, scopes: tuple[str, ...] = ()) -> None:
-        super().__init__(hint="scopes needed: " + " ".join(scopes))
+    def __init__(self, scopes: tuple[str, ...] = (), *, hint: str | None = None) -> None:
+        super().__init__(hint=hint or "scopes needed: " + " ".join(scopes))
         self.scopes = scopes
 
 

@@ -12,6 +12,7 @@ wanted=(
   "conformance-0.2 @modelcontextprotocol/conformance@0.2.0-alpha.12"
   "inspector @modelcontextprotocol/inspector@2.12.0"
   "typescript @modelcontextprotocol/client@2.4.0"
+  "axe axe-core@4.14.1"
 )
 tools=$PWD/.tools/clients
 for line in "${wanted[@]}"; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the servers that tests start for real (Redis, PgBouncer, Postgres 15) below .tools, without
+# Puts what tests start for real (Redis, PgBouncer, Postgres 15, a browser) below .tools, without
 # root and without touching the machine: Debian's packages, unpacked rather than installed; and
 # PostgREST, which the grammar's answers are compared with, and the clients that must get along.
 set -euo pipefail
@@ -7,11 +7,11 @@ cd "$(dirname "$0")/.."
 scripts/postgrest.sh
 scripts/client-needs.sh
 tools=$PWD/.tools
-packages=(redis-server pgbouncer postgresql-15)
+packages=(redis-server pgbouncer postgresql-15 chromium-headless-shell fonts-dejavu-core)
 stamp=$tools/.unpacked
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "${packages[*]}" ] && exit 0
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for program in redis-server pgbouncer; do
+  for program in redis-server pgbouncer chromium-headless-shell; do
     command -v "$program" >/dev/null || { echo "error: install $program to run the tests" >&2; exit 1; }
   done
   exit 0

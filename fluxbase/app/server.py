@@ -86,6 +86,8 @@ class Server:
     """An ASGI application whose configuration can be replaced while it serves."""
 
     _app: ASGIApp
+    dispatcher: Dispatcher
+    gate: Gate
 
     def __init__(
         self,
@@ -270,6 +272,7 @@ class Server:
             self.audit.retention = config.audit.retention
             self.audit.undo_retention = config.audit.undo_retention
             self.health.allow_from = config.metrics.allow_from
+            self.dispatcher, self.gate = dispatcher, gate
             self.authenticator.bearers = login.bearers if login else None
             self._login = login
             self.lines.show(dispatcher.lists.seen, box, caps(config))

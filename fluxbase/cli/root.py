@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "serve": "serve",
     "clientkeys": "keys",
     "servicekeys": "keys",
+    "mcp": "mcp",
     "users": "users",
     "oauthclients": "clients",
     "migrate": "migrate",

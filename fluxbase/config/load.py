@@ -24,7 +24,8 @@ ENV_PREFIX: Final = "FLUXBASE_"
 # Kubernetes describes a service called `fluxbase` to every container in these.
 _INJECTED: Final = re.compile(r"^FLUXBASE_(SERVICE_HOST|SERVICE_PORT|PORT)(_\w+)?$")
 # Not a configuration key: where the configuration is.
-ENV_RESERVED: Final = frozenset({"FLUXBASE_CONFIG"})
+# What commands read themselves.
+ENV_RESERVED: Final = frozenset({"FLUXBASE_CONFIG", "FLUXBASE_KEY"})
 
 Tree = dict[str, Any]
 Path_ = tuple[str | int, ...]

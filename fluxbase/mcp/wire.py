@@ -5,6 +5,7 @@ Sources: JSON-RPC 2.0; MCP 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25 and 20
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -119,11 +120,22 @@ def error_object(error: FluxbaseError, *, modern: bool = False) -> dict[str, Any
     data: dict[str, Any] = {k: v for k, v in error.as_dict().items() if k != "message"}
     if isinstance(error, ProtocolError) and error.data is not None:
         data.update(error.data)
-    if isinstance(error, UnknownResource) and error.uri is not None:
+    if modern and isinstance(error, UnknownResource) and error.uri is not None:
         data["uri"] = error.uri
     if isinstance(error, MissingCapability):
         data["requiredCapabilities"] = {name: {} for name in error.capabilities}
     return {"code": code_of(error, modern=modern), "message": error.message, "data": data}
+
+
+def header_text(text: str) -> str:
+    """Return a text as a header carries it: what ASCII cannot say as `=?base64?…?=`.
+
+    Source: MCP 2026-07-28, Streamable HTTP, value encoding.
+    """
+    plain = text.isascii() and text.isprintable() and text == text.strip()
+    if plain and not (text.startswith("=?base64?") and text.endswith("?=")):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
 def failure(error: FluxbaseError, request_id: object = None, *, modern: bool = False) -> bytes:

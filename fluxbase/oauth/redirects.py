@@ -72,6 +72,12 @@ def host(uri: str) -> str:
     return parts.netloc if parts.scheme in ("http", "https") else f"{parts.scheme}:"
 
 
+def is_local(uri: str) -> bool:
+    """Return whether an address leads to a program on the person's own device."""
+    parts = _split(uri)
+    return parts is not None and (parts.scheme != "https")
+
+
 def source(uri: str) -> str:
     """Return the address as a source of a Content Security Policy."""
     parts = _split(uri)

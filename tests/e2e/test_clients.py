@@ -49,7 +49,7 @@ GRANT SELECT ON public.slow, public.slower TO authenticated;
 """
 
 
-def _prepare(here: Place) -> None:
+def prepare(here: Place) -> None:
     here.configure(DEFAULTS)
     folder = here.folder / "migrations"
     folder.mkdir()
@@ -59,7 +59,7 @@ def _prepare(here: Place) -> None:
 @pytest.fixture(scope="module")
 def server() -> Generator[Demo]:
     with place() as here:
-        _prepare(here)
+        prepare(here)
         with here.serving("--demo") as running:
             wait(lambda: "Stop it with" in running.out.read_text(), "the greeting")
             kept = here.folder / ".fluxbase" / "demo-keys.json"

@@ -132,8 +132,7 @@ async def test_a_caller_has_exactly_the_tools_of_its_row(
         for uri, entry in RESOURCES.items():
             answer = await body_of(caller, "resources/read", uri=entry["ask"])
             assert (b'"result"' in answer[1]) is (uri in resources), uri
-            said = answer[1].replace(entry["ask"].encode(), NOWHERE.encode())
-            assert uri in resources or (answer[0], said) == nowhere, uri
+            assert uri in resources or answer == nowhere, uri
 
 
 @pytest.mark.parametrize("name", CALLERS)

@@ -117,6 +117,7 @@ class Browser:
             leads_to=redirects.source(asked.redirect_uri),
             client=asked.client,
             returns_to=redirects.host(asked.redirect_uri),
+            local=redirects.is_local(asked.redirect_uri),
             user=user,
             scopes=[{"name": scope, "words": _WORDS[scope]} for scope in scopes],
             denied=[SCOPES[scope] for scope in asked.scopes if scope not in scopes],
