@@ -13,6 +13,7 @@ import pytest
 from fluxbase.config import load
 from tests.e2e.cli_stand import ROOT
 from tests.e2e.process import Demo, demo
+from tests.e2e.test_clients import CLIENTS, NODE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -107,13 +108,36 @@ def test_the_python_of_the_guide_runs(server: Demo) -> None:
     assert "rows" in done.stdout
 
 
+def test_the_typescript_of_the_guide_runs(server: Demo) -> None:
+    [code] = blocks("docs/guides/connecting.md", "typescript")
+    module = (
+        CLIENTS / "typescript/node_modules/@modelcontextprotocol/client/dist/index.mjs"
+    ).as_uri()
+    file = server.place.folder / "example.mjs"
+    file.write_text(put_in(server, code).replace("@modelcontextprotocol/client", module), "utf-8")
+    done = subprocess.run(
+        [str(NODE), str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rows" in done.stdout
+
+
+def test_the_inspector_of_the_guide_runs(server: Demo) -> None:
+    [block] = [b for b in blocks("docs/guides/connecting.md", "bash") if "inspector" in b]
+    program = f"{NODE} {CLIENTS}/inspector/node_modules/.bin/mcp-inspector"
+    line = put_in(server, block).replace("npx -y @modelcontextprotocol/inspector@2.12.0", program)
+    done = server.place.bash(f"HOME={server.place.folder} {line}")
+    assert done.code == 0, done.err
+    assert "query_table" in done.out
+
+
 def test_every_json_block_of_the_guide_is_json() -> None:
     for block in blocks("docs/guides/connecting.md", "json"):
         json.loads(block)
 
 
 def test_every_yaml_block_of_the_guides_is_a_valid_configuration(server: Demo) -> None:
-    for name in ("configuration", "keys-and-scopes"):
+    for name in ("configuration", "keys-and-scopes", "oauth"):
         for place, block in enumerate(blocks(f"docs/guides/{name}.md", "yaml")):
             file = server.place.folder / f"{name}-{place}.yaml"
             file.write_text(block.replace("…", "x"), "utf-8")
