@@ -6,14 +6,17 @@ draft-ietf-oauth-client-id-metadata-document.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
+from fluxbase.db.single_flight import SingleFlight
 from fluxbase.egress.fetch import Unreachable
 from fluxbase.errors import InvalidArgument, InvalidMessage
 from fluxbase.oauth import redirects
@@ -32,6 +35,8 @@ _MOST_REGISTERED: Final = 10_000
 _MOST_REDIRECTS: Final = 20
 _LONGEST_NAME: Final = 100
 _DOCUMENT_LIFE: Final = 300.0
+_REFUSED_LIFE: Final = 15.0
+_FETCHES: Final = 16  # at a time: hosts that let us wait must not take up everything
 _DOCUMENTS: Final = 1_000
 
 
@@ -58,7 +63,9 @@ class Clients:
         self._database = database
         self._key = peppers.derive("oauth client secret")
         self._egress = egress
-        self._documents: OrderedDict[str, tuple[float, Client]] = OrderedDict()
+        self._documents: OrderedDict[str, tuple[float, Client | None]] = OrderedDict()
+        self._flights: SingleFlight[Client | None] = SingleFlight()
+        self._turns = asyncio.Semaphore(_FETCHES)
 
     async def find(self, client_id: str) -> Client | None:
         """Return a client; `None` when there is none, or its document cannot be had or is wrong."""
@@ -107,6 +114,9 @@ class Clients:
         client_id, secret = f"fbc_{secrets.token_urlsafe(16)}", None
         if method != "none":
             secret = f"fbx_{secrets.token_urlsafe(32)}"
+        if by == "itself":
+            # Who floods the book with clients that nobody uses must not keep others out.
+            await self._database.admin("make_room_for_client", most=_MOST_REGISTERED)
         rows = await self._database.admin(
             "add_client",
             id=client_id,
@@ -147,15 +157,21 @@ class Clients:
 
     async def _by_document(self, url: str) -> Client | None:
         known = self._documents.get(url)
-        if known is not None and time.monotonic() - known[0] < _DOCUMENT_LIFE:
+        if known is not None and time.monotonic() < known[0]:
             return known[1]
         if not _is_document_url(url):
             return None
+        return await self._flights.ask(url, partial(self._fetch, url))
+
+    async def _fetch(self, url: str) -> Client | None:
+        client, life = None, _REFUSED_LIFE
         try:
-            client = read_document(url, loads(await self._egress.fetch(url)))
+            async with self._turns:
+                client = read_document(url, loads(await self._egress.fetch(url)))
+            life = _DOCUMENT_LIFE
         except (Unreachable, InvalidMessage, OAuthError):
-            return None
-        self._documents[url] = (time.monotonic(), client)
+            pass  # that is remembered too, for a moment
+        self._documents[url] = (time.monotonic() + life, client)
         if len(self._documents) > _DOCUMENTS:
             self._documents.popitem(last=False)
         return client

@@ -5,6 +5,14 @@ SELECT $1, $2, $3, $4, $5, $6
 WHERE $6 = 'administrator' OR (SELECT count(*) FROM auth.oauth_clients WHERE registered_by = 'itself') < $7
 RETURNING id
 
+-- make_room_for_client(most)
+-- Drop the oldest clients that registered themselves and were never used, when there are too many.
+DELETE FROM auth.oauth_clients WHERE id IN (
+  SELECT id FROM auth.oauth_clients
+  WHERE registered_by = 'itself' AND used_at IS NULL AND created_at < now() - interval '1 hour'
+    AND (SELECT count(*) FROM auth.oauth_clients WHERE registered_by = 'itself') >= $1
+  ORDER BY created_at LIMIT 100)
+
 -- find_client(id) reads
 -- One client with what verifies its secret.
 SELECT id, name, redirect_uris, auth_method, secret_mac, registered_by FROM auth.oauth_clients WHERE id = $1

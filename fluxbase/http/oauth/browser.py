@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fluxbase.oauth.users import User
 
 _LOGINS: Final = 10  # a minute: of one account, and from one address
+_PAGES: Final = 120  # a minute, for one address
 _SHOWN_TABLES: Final = 24
 _ACCOUNT: Final = "/account"
 _AUTHORIZE: Final = "/oauth/authorize"
@@ -79,6 +80,8 @@ class Browser:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
+                # A page may make us fetch what its client says of itself.
+                await self._limiter.count(f"page/{address_of(request)}", _PAGES)
                 return await work(request)
             except Refused as error:
                 issuer = self._service.issuer

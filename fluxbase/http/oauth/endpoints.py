@@ -112,7 +112,8 @@ class Endpoints:
         client_id, secret = _basic(header)
         if "client_secret" in form or form.get("client_id", client_id) != client_id:
             raise OAuthError("invalid_request", "the client is named in two ways that differ")
-        return await self._service.clients.authenticate(client_id, secret)
+        # Some libraries send public clients so, with an empty secret.
+        return await self._service.clients.authenticate(client_id, secret or None)
 
 
 def _basic(header: str) -> tuple[str, str]:

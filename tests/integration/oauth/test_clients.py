@@ -6,6 +6,7 @@ The documents are served by a real https server, which the guarded client fetche
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import json
 import ssl
@@ -326,3 +327,32 @@ def _networks(*texts: str) -> tuple[Any, ...]:
     from ipaddress import ip_network
 
     return tuple(ip_network(text) for text in texts)
+
+
+async def test_a_document_that_is_refused_is_not_asked_for_again_and_again(
+    people: Callable[..., Any], logins: Callable[..., Any], web: Web
+) -> None:
+    person: Person = await people(**reaching(web))
+    assistant = Assistant(await logins(**reaching(web)), f"{web.base}/missing", CLAUDE[0])
+    address = f"/oauth/authorize?{assistant.request()}"
+    await asyncio.gather(*(person.http.get(address) for _ in range(5)))
+    assert (await person.http.get(address)).status_code == 400
+    assert web.asked == ["/missing"]
+
+
+async def test_a_public_client_may_name_itself_with_an_empty_secret(
+    logins: Callable[..., Any], person: Person
+) -> None:
+    assistant = Assistant(await logins())
+    await assistant.register()
+    sent = await person.allow(assistant.request())
+    form = {
+        "grant_type": "authorization_code",
+        "code": sent["code"],
+        "code_verifier": assistant.verifier,
+    }
+    pair = base64.b64encode(f"{assistant.client_id}:".encode()).decode()
+    answer = await assistant.http.post(
+        "/oauth/token", data=form, headers={"Authorization": f"Basic {pair}"}
+    )
+    assert answer.status_code == 200, answer.text

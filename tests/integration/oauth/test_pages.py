@@ -161,3 +161,18 @@ async def test_logging_out_ends_the_browser(person: Person) -> None:
     assert "fluxbase" not in person.http.cookies
     again = await person.http.get("/account", headers={"Cookie": f"fluxbase={kept}"})
     assert again.status_code == 303
+
+
+async def test_a_password_is_one_whatever_keyboard_writes_it(
+    people: Callable[..., Any], users: Any
+) -> None:
+    person: Person = await people(email="spelling@example.com", id_=None)
+    await users.update(person.email, {"password": "caf\u00e9 and croissants"})
+    person.password = "cafe\u0301 and croissants"
+    assert (await person.log_in()).status_code == 303
+
+
+async def test_pages_are_counted_by_address(logins: Callable[..., Any]) -> None:
+    http = await logins(remote="198.51.100.90")
+    answers = [(await http.get("/oauth/login")).status_code for _ in range(121)]
+    assert answers == [200] * 120 + [429]
