@@ -50,7 +50,7 @@ def stdio(key: str | None, url: str | None) -> None:
 
     \b
     Example:
-      FLUXBASE_KEY=fbk_q7m2x9ab_… fluxbase mcp stdio --url https://db.example.com/mcp
+      fluxbase mcp stdio --url https://db.example.com/mcp
     """
     if not key:
         raise InvalidArgument("--key: a key is needed", hint="fluxbase clientkeys create --help")

@@ -124,9 +124,9 @@ def test_the_typescript_of_the_guide_runs(server: Demo) -> None:
 
 def test_the_inspector_of_the_guide_runs(server: Demo) -> None:
     [block] = [b for b in blocks("docs/guides/connecting.md", "bash") if "inspector" in b]
-    program = f"{NODE} {CLIENTS}/inspector/node_modules/.bin/mcp-inspector"
+    program = f"'{NODE}' '{CLIENTS}/inspector/node_modules/.bin/mcp-inspector'"
     line = put_in(server, block).replace("npx -y @modelcontextprotocol/inspector@2.12.0", program)
-    done = server.place.bash(f"HOME={server.place.folder} {line}")
+    done = server.place.bash(f"HOME='{server.place.folder}' {line}")
     assert done.code == 0, done.err
     assert "query_table" in done.out
 
