@@ -42,7 +42,7 @@ class Lines:
 
     def __init__(self, database: Database, peppers: Peppers, limits: Caps) -> None:
         self.sessions = Sessions(database, limits)
-        self.post = Post(database)
+        self.post = Post(database, peppers.derive("client request"))
         self.events = Events(database, self.post)
         self.hub = Hub()
         self._shown = Shown()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fluxbase.sessions.post import Post
 
 _ID: Final = re.compile(r"([0-9a-f]{12})\.([0-9]{1,9})", re.ASCII)
-_KEPT: Final = 900.0  # seconds
+_KEPT: Final = 300.0  # seconds
+_LARGEST: Final = 262_144  # bytes: larger ones are had by asking again rather than kept
 _BEAT: Final = 15.0
 _SILENCE: Final = 600.0  # without a word for so long, a stream's work is taken for lost
 
@@ -49,6 +50,10 @@ class Stream:
         A client that stays gets it all the same, so that is no reason to fail.
         """
         self._number += 1
+        if len(message) > _LARGEST:
+            if not last:
+                return None
+            message = _instead(message)
         news = {"kind": "event", "session": self._session, "stream": self._name}
         with suppress(FluxbaseError):
             await self._database.admin(
@@ -62,6 +67,12 @@ class Stream:
             )
             return f"{self._name}.{self._number}"
         return None
+
+
+def _instead(answer: bytes) -> bytes:
+    """Return what a client that comes back gets in place of an answer too large to be kept."""
+    told = {"code": -32004, "message": "the answer was too large to be kept; make the call again"}
+    return orjson.dumps({"jsonrpc": "2.0", "id": orjson.loads(answer).get("id"), "error": told})
 
 
 class Events:

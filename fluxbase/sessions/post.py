@@ -8,6 +8,7 @@ know what the messages say.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from fluxbase.db.database import Database
 
 _MOST_WAITING: Final = 10_000
+_PREFIX: Final = "fluxbase-"
 
 
 class Post:
     """What waits in this process, by session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, key: bytes) -> None:
         self._database = database
+        self._key = key
         self._answers: dict[tuple[str, str], asyncio.Future[Mapping[str, Any]]] = {}
         self._running: dict[tuple[str, str | int], Callable[[], None]] = {}
         self._bells: dict[tuple[str, str], set[asyncio.Event]] = {}
@@ -35,7 +38,8 @@ class Post:
     @contextmanager
     def expecting(self, session: str) -> Generator[tuple[str, asyncio.Future[Mapping[str, Any]]]]:
         """Yield the id for a request to the client, and what will hold its response."""
-        id_ = f"fluxbase-{secrets.token_hex(8)}"
+        word = secrets.token_hex(8)
+        id_ = f"{_PREFIX}{word}-{self._mark(session, word)}"
         waiting = asyncio.get_running_loop().create_future()
         self._answers[session, id_] = waiting
         try:
@@ -46,8 +50,8 @@ class Post:
 
     async def answered(self, session: str, id_: str | int | None, response: bytes) -> None:
         """Hand a client's response to whoever asked, here or in another instance."""
-        if not isinstance(id_, str) or not id_.startswith("fluxbase-"):
-            return
+        if not isinstance(id_, str) or not self._is_ours(session, id_):
+            return  # nobody asked: what is made up must not fill the database
         waiting = self._answers.get((session, id_))
         if waiting is not None:
             _settle(waiting, response)
@@ -126,6 +130,13 @@ class Post:
             if key[0] == session:
                 for bell in bells:
                     bell.set()
+
+    def _is_ours(self, session: str, id_: str) -> bool:
+        word, _, mark = id_.removeprefix(_PREFIX).partition("-")
+        return id_.isascii() and hmac.compare_digest(mark, self._mark(session, word))
+
+    def _mark(self, session: str, word: str) -> str:
+        return hmac.new(self._key, f"{session} {word}".encode(), "sha256").hexdigest()[:24]
 
     def _stop(self, session: str, request: str | int) -> bool:
         stop = self._running.get((session, request))

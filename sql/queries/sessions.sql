@@ -49,7 +49,8 @@ UPDATE platform.mcp_sessions SET subscriptions = array_remove(subscriptions, $2)
 -- Keep a message of a stream for a client that comes back, and tell whoever reads the stream along.
 WITH kept AS (
   INSERT INTO platform.mcp_events (session, stream, number, message, last)
-  SELECT s.id, $2, $3, $4, $5 FROM platform.mcp_sessions s WHERE s.id = $1 RETURNING stream
+  SELECT s.id, $2, $3, $4, $5 FROM platform.mcp_sessions s WHERE s.id = $1
+  ON CONFLICT DO NOTHING RETURNING stream
 )
 SELECT pg_notify('fluxbase_sessions', $6) FROM kept
 

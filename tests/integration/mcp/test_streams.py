@@ -140,6 +140,34 @@ async def test_nobody_answers_for_another_session(client: Client, stranger: Clie
         assert said(await stream.message()) == "Hello owner; None"
 
 
+async def test_answers_to_what_nobody_asked_are_not_kept(
+    client: Client, owner: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    await client.initialize()
+    for made_up in ("fluxbase-0123", f"fluxbase-{'0' * 16}-{'0' * 24}", "x", 5):
+        sent = await client.send({"jsonrpc": "2.0", "id": made_up, "result": {}})
+        assert sent.status_code == 202
+    count = "SELECT count(*) FROM platform.mcp_events WHERE session = $1"
+    assert await owner.fetchval(count, client.session) == 0
+
+
+async def test_an_answer_too_large_to_be_kept_says_so_to_who_comes_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluxbase.sessions.events._LARGEST", 180)
+    await client.initialize()
+    params = {"name": "query_table", "arguments": {"table": "news", "limit": 20}}
+    await client.post("logging/setLevel", level="debug")
+    async with client.stream("tools/call", 4, **params) as stream:
+        primer = await stream.event()
+        assert primer is not None
+        whole = await stream.rest()
+    assert "result" in whole[-1]
+    async with client.listen(primer.id) as again:
+        [*_, last] = await again.rest()
+    assert (last["id"], last["error"]["code"]) == (4, -32004)
+
+
 async def test_a_client_that_cannot_be_asked_is_told_so(client: Client) -> None:
     await client.initialize()
     result = (await client.post("tools/call", 1, **call("greet"))).json()["result"]

@@ -87,7 +87,7 @@ async def handle(
     # Without a session nothing asks the database.
     links = Links(
         cast("Sessions", None),
-        Post(cast("Database", None)),
+        Post(cast("Database", None), bytes(32)),
         cast("Listening", None),
         Rounds(bytes(32)),
     )
