@@ -78,14 +78,6 @@ def is_local(uri: str) -> bool:
     return parts is not None and (parts.scheme != "https")
 
 
-def source(uri: str) -> str:
-    """Return the address as a source of a Content Security Policy."""
-    parts = _split(uri)
-    if parts is None or parts.scheme not in ("http", "https"):
-        return f"{parts.scheme}:" if parts else "'none'"
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 def _without_port(parts: SplitResult) -> tuple[str, str | None, str, str]:
     return parts.scheme, parts.hostname, parts.path, parts.query
 

@@ -117,7 +117,7 @@ class Browser:
         tables = await self._service.reach(user, scopes)
         return self._pages.show(
             "consent",
-            leads_to=redirects.source(asked.redirect_uri),
+            leads_away=True,
             client=asked.client,
             returns_to=redirects.host(asked.redirect_uri),
             local=redirects.is_local(asked.redirect_uri),

@@ -13,16 +13,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-    "form-action 'self'"
-)
+_POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     # With no-referrer a browser would also hide from us that a form is from a page of ours.
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
 }
 
 
@@ -44,10 +40,16 @@ class Pages:
         )
         self._style = self._templates.get_template("style.css").render()
 
-    def show(self, name: str, *, status: int = 200, leads_to: str = "", **values: Any) -> Response:
-        """Return a page; `leads_to` is where its form may end up besides here."""
+    def show(
+        self, name: str, *, status: int = 200, leads_away: bool = False, **values: Any
+    ) -> Response:
+        """Return a page; `leads_away` when its form ends at a client's address.
+
+        Browsers hold `form-action` against every redirect that follows, also those of the client,
+        which nobody here can know.
+        """
         text = self._templates.get_template(f"{name}.html").render(issuer=self._issuer, **values)
-        policy = f"{_POLICY} {leads_to}".rstrip()
+        policy = _POLICY if leads_away else f"{_POLICY}; form-action 'self'"
         headers = {**_HEADERS, "Content-Security-Policy": policy}
         return HTMLResponse(text, status, headers)
 

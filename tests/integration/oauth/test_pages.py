@@ -124,6 +124,17 @@ async def test_pages_cannot_be_framed_scripted_kept_or_told_of(
         assert "<script" not in page.text
 
 
+async def test_where_a_client_sends_people_on_to_is_its_own_affair(
+    assistant: Assistant, person: Person
+) -> None:
+    consent = await person.consent_page(assistant.request())
+    assert "form-action" not in consent.headers["content-security-policy"]
+    login = await person.http.get("/oauth/login")
+    assert "form-action 'self'" in login.headers["content-security-policy"]
+    # A login in a window that an assistant opened can tell the assistant's page of its end.
+    assert "cross-origin-opener-policy" not in consent.headers
+
+
 async def test_what_a_client_says_of_itself_is_only_text(
     logins: Callable[..., Any], person: Person
 ) -> None:
