@@ -167,7 +167,7 @@ class Server:
         background: list[Callable[[], Awaitable[None]]] = [
             self.listener.run,
             self.audit.run if not self._siblings or self._siblings.first else self._keep_records,
-            lambda: every(30, self.authenticator.flush_uses),
+            lambda: every(30, self._flush_uses),
             self._backend.database.follow_replicas,
             *self.lines.work(),
             lambda: every(600, self._prune_grants),
@@ -185,7 +185,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(FluxbaseError):
-                await self.authenticator.flush_uses()
+                await self._flush_uses()
             await self.limiter.close()
 
     def drain(self) -> None:
@@ -285,10 +285,15 @@ class Server:
     def _gate(self, login: Service | None = None) -> Gate:
         return Gate(self.authenticator, self.limiter, self.audit, way_in(login))
 
-    def _forget_grants(self, what: str) -> None:
+    def _forget_grants(self, user: str) -> None:
         if self._login is not None:
-            self._login.bearers.forget(what)
-        self.lines.hub.key_changed("")
+            self._login.bearers.forget()
+        self.lines.hub.key_changed(f"user:{user}" if user else "")
+
+    async def _flush_uses(self) -> None:
+        await self.authenticator.flush_uses()
+        if self._login is not None:
+            await self._login.bearers.flush_uses()
 
     async def _prune_grants(self) -> None:
         if self._login is not None:

@@ -47,6 +47,17 @@ class Channel:
         detach: is called when the work shall go on although its client leaves.
     """
 
+    __slots__ = (
+        "_detach",
+        "_headers",
+        "_kept",
+        "_lock",
+        "_over",
+        "_primes",
+        "_send",
+        "opened",
+    )
+
     def __init__(
         self,
         send: Send,
@@ -61,18 +72,18 @@ class Channel:
         self._kept = kept
         self._primes = primes
         self._detach = detach
-        self._lock = asyncio.Lock()
+        self._lock: asyncio.Lock | None = None  # most requests never need it
         self._over = False
         self.opened = False
 
     async def open(self) -> None:
         """Begin the response as a stream, if it has not begun."""
-        async with self._lock:
+        async with self._in_turn():
             await self._open()
 
     async def send(self, message: bytes, *, name: str | None = None, last: bool = False) -> None:
         """Send one message, under a `name` or under one by which it is kept."""
-        async with self._lock:
+        async with self._in_turn():
             await self._open()
             if self._kept is not None and name is None:
                 name = await self._kept.keep(message, last=last)
@@ -80,7 +91,7 @@ class Channel:
 
     async def ping(self) -> None:
         """Send a comment: it keeps those between from closing a silent connection."""
-        async with self._lock:
+        async with self._in_turn():
             await self._open()
             await self._write(b": \n\n")
 
@@ -88,7 +99,7 @@ class Channel:
         """End the response where the client can come back for the rest; else do nothing."""
         if self._kept is None or not self._primes:
             return
-        async with self._lock:
+        async with self._in_turn():
             await self._open()
             await self._end()
 
@@ -96,8 +107,13 @@ class Channel:
         """Send the last message and end the response."""
         if message is not None:
             await self.send(message, last=True)
-        async with self._lock:
+        async with self._in_turn():
             await self._end()
+
+    def _in_turn(self) -> asyncio.Lock:
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
 
     async def _open(self) -> None:
         if self.opened:

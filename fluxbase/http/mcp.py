@@ -19,7 +19,6 @@ from fluxbase.http.channel import Channel
 from fluxbase.http.disconnect import ClientGone
 from fluxbase.http.headers import SESSION, VERSION, NotAcceptable, Said, read, read_post
 from fluxbase.http.hosts import PRIVATE
-from fluxbase.http.streams import Gone, Streams
 from fluxbase.http.visit import Headers, Received, Visit
 from fluxbase.mcp import wire
 from fluxbase.mcp.dispatch import Reply
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from fluxbase.http.exchange import Exchange
     from fluxbase.http.gate import Gate
+    from fluxbase.http.streams import Streams
     from fluxbase.http.visit import Incoming
     from fluxbase.mcp.dispatch import Dispatcher
     from fluxbase.observe import Observer
@@ -106,7 +106,7 @@ class McpEndpoint:
         refused: Headers = []
         try:
             reply = await self._reply(scope, incoming, visit, send)
-        except (ClientGone, Gone):
+        except ClientGone:
             return None
         except FluxbaseError as error:
             reply = self._refusal(error, scope)
@@ -114,7 +114,7 @@ class McpEndpoint:
         except Exception:
             log.exception("request %s failed", visit.id)
             reply = self._refusal(InternalError(hint=f"request {visit.id}"), scope)
-        return self._said(reply, visit, refused)
+        return None if reply is None else self._said(reply, visit, refused)
 
     def _said(self, reply: Reply, visit: Visit, refused: Headers) -> Answer:
         """Return a reply with all that its headers have to say."""
@@ -132,12 +132,17 @@ class McpEndpoint:
         headers.append(_TYPE)
         return Answer(reply.status, headers, reply.body)
 
-    async def _reply(self, scope: Scope, incoming: Incoming, visit: Visit, send: Any) -> Reply:
+    async def _reply(
+        self, scope: Scope, incoming: Incoming, visit: Visit, send: Any
+    ) -> Reply | None:
+        """Return what to answer; `None` when it has been sent as a stream."""
         if scope["method"] != "POST":
             return await self._reply_to_other(scope, incoming, visit, send)
         who = await visit.enter()
         said = read_post(visit.sent, self._max_size)
-        session = await self._session(who, said) if SESSION in said else None
+        # The modern era has no sessions and ignores their ids.
+        named = SESSION in said and not _is_modern(said)
+        session = await self._session(who, said) if named else None
         body = _decoded(await incoming.read(self._max_size))
         channel = self._channel(said, session, incoming, visit, send)
         if channel is None and self._dispatcher.listens(body):
@@ -155,42 +160,35 @@ class McpEndpoint:
         if channel is None or not channel.opened:
             return reply
         await channel.finish(reply.body)
-        raise Gone
+        return None
 
     async def _reply_to_other(
         self, scope: Scope, incoming: Incoming, visit: Visit, send: Any
-    ) -> Reply:
+    ) -> Reply | None:
         """Answer GET and DELETE of a session."""
         said = read(scope["headers"])
         if scope["method"] not in ("GET", "DELETE") or _is_modern(said) or SESSION not in said:
             raise MethodNotAllowed
         who = await visit.enter()
         session = await self._session(who, said)
-        if session is None:
-            raise MethodNotAllowed
         if scope["method"] == "DELETE":
             await self._sessions.end(who, session.id)
             return Reply(None, 204)
         if not said.takes_streams:
             raise NotAcceptable
-        turn = Turn(
-            Request(who, visit.id, visit.remote),
-            said,
-            visit.charge,
-            session,
-            Channel(send, visit.headers),
-            visit.again,
-        )
-        await incoming.until_gone(self._streams.serve(self._dispatcher, turn))
-        raise Gone
+        channel = Channel(send, visit.headers)
+        request = Request(who, visit.id, visit.remote)
+        turn = Turn(request, said, visit.charge, session, channel, visit.again)
+        await incoming.until_gone(self._streams.serve(self._dispatcher, turn, channel))
+        return None
 
-    async def _session(self, who: Principal, said: Said) -> Session | None:
-        """Return the session that a request names; the modern era has none and ignores ids."""
-        if _is_modern(said):
-            return None
-        session = self._sessions.recall(who, said[SESSION])
-        if session is None:
-            session = await self._sessions.find(who, said[SESSION])
+    async def _session(self, who: Principal, said: Said) -> Session:
+        """Return the session that a request names.
+
+        Raises:
+            UnknownSession: it is none of this caller's.
+        """
+        session = await self._sessions.find(who, said[SESSION])
         if session is None:
             raise UnknownSession
         return session

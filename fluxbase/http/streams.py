@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from fluxbase.http.channel import Channel
     from fluxbase.mcp.dispatch import Dispatcher
     from fluxbase.mcp.turn import Turn
+    from fluxbase.sessions.book import Session
     from fluxbase.sessions.events import Events
 
 _GENERAL: Final = "general."
-
-
-class Gone(Exception):
-    """The answer has been sent as a stream; nothing is left to say."""
 
 
 class Streams:
@@ -30,8 +27,8 @@ class Streams:
     def __init__(self, events: Events) -> None:
         self.events = events
 
-    async def serve(self, dispatcher: Dispatcher, turn: Turn) -> None:
-        """Serve one stream up to its end.
+    async def serve(self, dispatcher: Dispatcher, turn: Turn, channel: Channel) -> None:
+        """Serve the stream of a turn with a session, on its channel, up to its end.
 
         Raises:
             InvalidArgument: the client comes back for a stream that is not known any more.
@@ -43,15 +40,14 @@ class Streams:
                 told = None if last is None else Seen.read(last.removeprefix(_GENERAL))
                 await dispatcher.follow(turn, told)
             else:
-                await self._resume(turn, last)
+                await self._resume(turn.session, channel, last)
         except FluxbaseError:
             # Once a stream is open there is no status left to say it with; the client comes back.
-            if not _channel(turn).opened:
+            if not channel.opened:
                 raise
-        await _channel(turn).finish(None)
+        await channel.finish(None)
 
-    async def _resume(self, turn: Turn, last: str) -> None:
-        channel, session = _channel(turn), turn.session
+    async def _resume(self, session: Session | None, channel: Channel, last: str) -> None:
         found = None if session is None else await self.events.find(session.id, last)
         if session is None or found is None:
             raise InvalidArgument(
@@ -64,7 +60,3 @@ class Streams:
                 await channel.ping()
             else:
                 await channel.send(event.message, name=event.id)
-
-
-def _channel(turn: Turn) -> Channel:
-    return turn.channel  # pyright: ignore[reportReturnType]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fluxbase.errors import FluxbaseError, UnknownResource
@@ -39,18 +40,17 @@ class Calling:
         client = turn.request.client
         if message.modern:
             check_header_params(self._runner.toolbox, name, arguments, turn.headers)
-        if not isinstance(client, Conversation):
+        if not isinstance(client, Conversation) or not client.listens:
             return await self._called(turn.request, message, name, arguments)
-        client.start_ticking()
+        started = time.perf_counter()
         try:
-            result = await self._called(turn.request, message, name, arguments)
+            async with client.ticking():
+                result = await self._called(turn.request, message, name, arguments)
         except FluxbaseError as error:
             await client.log("warning", error.as_dict(), name)
             raise
-        finally:
-            await client.stop_ticking()
-        if client.least_level is not None:
-            await client.log("debug", "the call is done", name)
+        ms = round((time.perf_counter() - started) * 1000, 1)
+        await client.log("debug", {"message": "the call is done", "ms": ms}, name)
         return result
 
     async def read(self, turn: Turn, message: Message) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -18,7 +18,7 @@ from fluxbase.mcp.wire import INVALID_PARAMS, META, ProtocolError
 from fluxbase.toolkit.client import LEVELS, MissingCapability, MissingInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from fluxbase.mcp.deadline import Deadline
     from fluxbase.mcp.inbound import Message
@@ -39,7 +39,7 @@ class ClientRefused(Forbidden):
 class Conversation:
     """The client of one call; `fluxbase.toolkit.client.Client`."""
 
-    __slots__ = ("_deadline", "_message", "_post", "_tells", "_ticker", "_told", "_turn", "state")
+    __slots__ = ("_deadline", "_message", "_post", "_tells", "_told", "_turn", "state")
 
     def __init__(
         self, turn: Turn, message: Message, deadline: Deadline, post: Post, state: Any
@@ -50,7 +50,6 @@ class Conversation:
         self._post = post
         self._told = -1.0
         self._tells = False  # the tool itself tells how far it is, in its own measure
-        self._ticker: asyncio.Task[None] | None = None
         self.state = state
 
     def can(self, capability: str) -> bool:
@@ -128,21 +127,38 @@ class Conversation:
         if self._turn.channel is not None:
             await self._turn.channel.hang_up()
 
-    def start_ticking(self) -> None:
+    @property
+    def listens(self) -> bool:
+        """Whether the client wants to hear anything at all before the answer."""
+        if self._turn.channel is None:
+            return False
+        return "progressToken" in self._message.meta or self.least_level is not None
+
+    @asynccontextmanager
+    async def ticking(self) -> AsyncGenerator[None]:
         """Tell now and then that the call still runs, to a client that wants to hear of it."""
-        if self._turn.channel is not None and _is_token(self._message.meta.get("progressToken")):
-            self._ticker = asyncio.ensure_future(self._tick())
+        if not _is_token(self._message.meta.get("progressToken")):
+            yield
+            return
+        over = asyncio.Event()
+        ticker = asyncio.ensure_future(self._tick(over))
+        try:
+            yield
+        finally:
+            # What is being sent, and kept meanwhile, is let finish unless its client stalls.
+            over.set()
+            try:
+                await asyncio.wait((ticker,), timeout=_TICK)
+            finally:
+                ticker.cancel()
 
-    async def stop_ticking(self) -> None:
-        """Tell no more."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait((self._ticker,))
-
-    async def _tick(self) -> None:
+    async def _tick(self, over: asyncio.Event) -> None:
         began = time.monotonic()
         while not self._tells:
-            await asyncio.sleep(_TICK)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _TICK)
+            if over.is_set():
+                return
             if not self._tells:
                 seconds = round(time.monotonic() - began, 1)
                 await self._tell_progress(seconds, None, f"running for {seconds:g} s")

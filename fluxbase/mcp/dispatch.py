@@ -230,7 +230,7 @@ class Dispatcher:
         who = turn.request.who
         state = self._rounds.open(who, message) if message.modern else None
         client = Conversation(turn, message, deadline, self._post, state)
-        turn = turn._replace(request=turn.request._replace(client=client))
+        turn = turn.of(client)
         try:
             if turn.session is None:
                 return await handler(turn, message)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from fluxbase.toolkit.toolbox import Request
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fluxbase.principal import Principal
     from fluxbase.sessions.book import Session
-    from fluxbase.toolkit.toolbox import Request
+    from fluxbase.toolkit.client import Client
 
 
 class Charge(Protocol):
@@ -50,6 +52,13 @@ class Turn(NamedTuple):
     channel: Channel | None = None
     again: Again | None = None
     opened: Callable[[str], None] | None = None
+
+    def of(self, client: Client) -> Turn:
+        """Return the same turn, whose work may tell and ask a client."""
+        who, request_id, remote, _ = self.request
+        request = Request(who, request_id, remote, client)
+        # Not `_replace`, which costs more than all the rest of a turn.
+        return Turn(request, *self[1:])
 
 
 class Again(Protocol):

@@ -1,7 +1,7 @@
 """Turns an access token into a caller, as long as what was granted holds; it must not know HTTP.
 
 A grant read from the database is trusted for a few seconds; an announcement of its end drops it at
-once.
+once. A signature is verified once: its token can only run out.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from fluxbase.auth.authenticate import hoisted
 from fluxbase.db.single_flight import SingleFlight
-from fluxbase.errors import Unauthenticated
+from fluxbase.errors import FluxbaseError, Unauthenticated
 from fluxbase.principal import ALL_SCOPES, Principal
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
     from fluxbase.oauth.tokens import AccessTokens
 
 _KEPT: Final = 10_000
-_TOUCH: Final = 60.0
 
 
 class _Grant(NamedTuple):
     row: Mapping[str, Any] | None
     loaded: float
+
+
+class _Held(NamedTuple):
+    claims: Mapping[str, Any]
+    grant: _Grant
+    holder: Principal
 
 
 class Bearers:
@@ -41,12 +47,13 @@ class Bearers:
         self.tokens = tokens
         self._live = live
         self._known: OrderedDict[str, _Grant] = OrderedDict()
-        self._touched: dict[str, float] = {}
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._uses: set[str] = set()
         self._epoch = 0
         self._flights: SingleFlight[_Grant] = SingleFlight()
 
-    def forget(self, _what: str = "") -> None:
-        """Drop what is remembered; what ended may be a user with many grants."""
+    def forget(self) -> None:
+        """Ask the database again for every grant."""
         self._epoch += 1
         self._known.clear()
 
@@ -56,27 +63,46 @@ class Bearers:
         Raises:
             Unauthenticated: it is one of ours and not valid, or what was granted ended.
         """
-        if not self.tokens.is_ours(token):
-            return None
-        claims = self.tokens.verify(token)
-        grant = (await self._grant(str(claims.get("grant_id")))).row
-        if grant is None or grant["user_id"] != claims["sub"]:
+        digest = sha256(token.encode()).digest()
+        held = self._held.get(digest)
+        if held is None or held.claims["exp"] <= time.time():
+            if not self.tokens.is_ours(token):
+                return None
+            held = None
+            claims = self.tokens.verify(token)
+        else:
+            claims = held.claims
+        grant = await self._grant(str(claims.get("grant_id")))
+        if held is None or held.grant is not grant:
+            held = self._hold(digest, claims, grant, held)
+        self._uses.add(str(claims["grant_id"]))
+        return held.holder
+
+    async def flush_uses(self) -> None:
+        """Write down which grants were used."""
+        uses, self._uses = self._uses, set()
+        if uses:
+            try:
+                await self._database.admin("touch_grants", ids=sorted(uses))
+            except FluxbaseError:
+                self._uses |= uses
+                raise
+
+    def _hold(
+        self, digest: bytes, claims: Mapping[str, Any], grant: _Grant, before: _Held | None
+    ) -> _Held:
+        """Keep who holds a token under a grant, or raise `Unauthenticated`."""
+        if grant.row is None or grant.row["user_id"] != claims["sub"]:
+            self._held.pop(digest, None)
             raise Unauthenticated
-        scopes = frozenset(granted(str(claims["scope"]).split(), grant["user_scopes"]))
-        await self._touch(grant["id"])
-        role = str(grant["role"])
-        said = {**claims, "email": grant["email"], "role": role}
-        return Principal(
-            kind="user",
-            id=f"user:{claims['sub']}",
-            name=grant["email"],
-            role=role,
-            claims=orjson.dumps(said).decode(),
-            scopes=scopes,
-            user_id=str(claims["sub"]),
-            client_id=str(claims["client_id"]),
-            settings=hoisted(list(grant["settings"])),
-        )
+        holder = _holder(claims, grant.row)
+        if before is not None and before.holder == holder:
+            holder = before.holder  # keeps what is cached by identity
+        held = self._held[digest] = _Held(claims, grant, holder)
+        self._held.move_to_end(digest)
+        if len(self._held) > _KEPT:
+            self._held.popitem(last=False)
+        return held
 
     async def _grant(self, id_: str) -> _Grant:
         known = self._known.get(id_)
@@ -95,13 +121,21 @@ class Bearers:
                 self._known.popitem(last=False)
         return grant
 
-    async def _touch(self, id_: str) -> None:
-        now = time.monotonic()
-        if now - self._touched.get(id_, -_TOUCH) >= _TOUCH:
-            self._touched[id_] = now
-            if len(self._touched) > _KEPT:
-                self._touched.clear()
-            await self._database.admin("touch_grant", id=id_)
+
+def _holder(claims: Mapping[str, Any], grant: Mapping[str, Any]) -> Principal:
+    role = str(grant["role"])
+    said = {**claims, "email": grant["email"], "role": role}
+    return Principal(
+        kind="user",
+        id=f"user:{claims['sub']}",
+        name=grant["email"],
+        role=role,
+        claims=orjson.dumps(said).decode(),
+        scopes=frozenset(granted(str(claims["scope"]).split(), grant["user_scopes"])),
+        user_id=str(claims["sub"]),
+        client_id=str(claims["client_id"]),
+        settings=hoisted(list(grant["settings"])),
+    )
 
 
 def granted(asked: list[str], may: list[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +31,7 @@ _UNUSED: Final = 300.0  # seconds after which a session that nobody came back to
 _MOST_SUBSCRIPTIONS: Final = 100
 _LONGEST_URI: Final = 2048
 _ID_BYTES: Final = 24
+_ASKED: Final = ("elicitation", "roots", "sampling")  # what a client can be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,15 @@ class Caps:
 
 @dataclass(slots=True)
 class Session:
-    """One session as it was read; `seen` and `loaded` are by the monotonic clock."""
+    """One session as it was read, `loaded` by the monotonic clock."""
 
     id: str
     principal: str
     version: str
-    capabilities: Mapping[str, Any]
+    capabilities: frozenset[str]
     log_level: str | None
     subscriptions: frozenset[str]
-    seen: float
-    loaded: float = field(default=0.0)
+    loaded: float
 
 
 class TooManySessions(Unavailable):
@@ -63,7 +63,7 @@ class TooManySessions(Unavailable):
 
 
 class Sessions:
-    """Opens, finds and ends sessions."""
+    """Opens, finds and ends sessions; one belongs to a key, or to one assistant of a user."""
 
     def __init__(self, database: Database, caps: Caps) -> None:
         self._database = database
@@ -83,9 +83,9 @@ class Sessions:
         rows = await self._database.admin(
             "open_session",
             id=id_,
-            principal=who.id,
+            principal=_owner(who),
             version=version,
-            client=orjson.dumps(capabilities).decode(),
+            client=orjson.dumps([name for name in _ASKED if name in capabilities]).decode(),
             timeout=self.caps.timeout,
             unused=_UNUSED,
             per_principal=self.caps.per_principal,
@@ -101,38 +101,24 @@ class Sessions:
             )
         return id_
 
-    def recall(self, who: Principal, id_: str) -> Session | None:
-        """Return a session that was looked at a moment ago, without asking the database."""
-        session = self._known.get(id_)
-        if session is None or session.principal != who.id:
-            return None
-        now = time.monotonic()
-        if now - session.loaded > _LIVE or now - session.seen > self.caps.timeout:
-            return None
-        session.seen = now
-        self._uses[id_] = time.time()
-        return session
-
     async def find(self, who: Principal, id_: str) -> Session | None:
         """Return the caller's session of that id and note its use; `None` when it has none."""
-        found = self.recall(who, id_)
-        if found is not None:
-            return found
-        if not id_.isascii() or len(id_) > _ID_BYTES * 2:
+        owner, now = _owner(who), time.monotonic()
+        session = self._known.get(id_)
+        if session is not None and session.principal != owner:
             return None
-        # What this instance has not written down yet must not look like idleness.
-        await self._write_use(id_)
-        session = await self._flights.ask((id_, self._epoch), partial(self._load, id_))
-        if session is None or session.principal != who.id:
-            return None
-        session.seen = time.monotonic()
+        if session is None or now - session.loaded > min(_LIVE, self.caps.timeout):
+            if not id_.isascii() or len(id_) > _ID_BYTES * 2:
+                return None
+            load = partial(self._load, owner, id_)
+            return await self._flights.ask((owner, id_, self._epoch), load)
         self._uses[id_] = time.time()
         return session
 
     async def end(self, who: Principal, id_: str) -> bool:
         """End a session; return whether the caller had it."""
         self.forget(id_)
-        rows = await self._database.admin("end_session", id=id_, principal=who.id)
+        rows = await self._database.admin("end_session", id=id_, principal=_owner(who))
         return bool(rows)
 
     async def set_log_level(self, session: Session, level: str) -> None:
@@ -169,20 +155,14 @@ class Sessions:
         else:
             self._known.clear()
 
-    def touch(self, id_: str) -> None:
-        """Note that a session is in use: a stream of it is open."""
-        self._uses[id_] = time.time()
-        session = self._known.get(id_)
-        if session is not None:
-            session.seen = time.monotonic()
-
     async def flush(self) -> None:
         """Write down when sessions were used last."""
         uses, self._uses = self._uses, {}
         if not uses:
             return
         try:
-            await self._write_uses(uses)
+            rows = [{"id": id_, "at": datetime.fromtimestamp(at, UTC)} for id_, at in uses.items()]
+            await self._database.admin("touch_sessions", uses=orjson.dumps(rows).decode())
         except FluxbaseError:
             self._uses = {**uses, **self._uses}
             raise
@@ -193,19 +173,17 @@ class Sessions:
         await self._database.admin("end_idle_sessions", timeout=self.caps.timeout, unused=_UNUSED)
         await self._database.admin("end_sessions_of_keys")
 
-    async def _write_use(self, id_: str) -> None:
-        at = self._uses.pop(id_, None)
-        if at is not None:
-            await self._write_uses({id_: at})
-
-    async def _write_uses(self, uses: Mapping[str, float]) -> None:
-        rows = [{"id": id_, "at": datetime.fromtimestamp(at, UTC)} for id_, at in uses.items()]
-        await self._database.admin("touch_sessions", uses=orjson.dumps(rows).decode())
-
-    async def _load(self, id_: str) -> Session | None:
+    async def _load(self, owner: str, id_: str) -> Session | None:
         epoch, asked = self._epoch, time.monotonic()
+        # What this instance has not written down yet must not look like idleness.
+        used = self._uses.pop(id_, None)
         rows = await self._database.admin(
-            "find_session", id=id_, timeout=self.caps.timeout, unused=_UNUSED
+            "find_session",
+            id=id_,
+            principal=owner,
+            timeout=self.caps.timeout,
+            unused=_UNUSED,
+            used=used,
         )
         if not rows:
             self._known.pop(id_, None)
@@ -213,12 +191,11 @@ class Sessions:
         row = rows[0]
         session = Session(
             id=id_,
-            principal=row["principal"],
+            principal=owner,
             version=row["version"],
-            capabilities=orjson.loads(row["client"]),
+            capabilities=frozenset(orjson.loads(row["client"])),
             log_level=row["log_level"],
             subscriptions=frozenset(row["subscriptions"]),
-            seen=asked - row["idle"],
             loaded=asked,
         )
         if epoch == self._epoch:  # else it changed while it was being read
@@ -227,3 +204,7 @@ class Sessions:
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return session
+
+
+def _owner(who: Principal) -> str:
+    return who.id if who.client_id is None else f"{who.id} {who.client_id}"

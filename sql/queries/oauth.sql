@@ -104,9 +104,9 @@ UPDATE auth.oauth_grants SET revoked_at = now(), revoked_because = $3
 WHERE id = $1::text::uuid AND revoked_at IS NULL AND ($2::text IS NULL OR user_id = $2::text::uuid)
 RETURNING id::text
 
--- touch_grant(id)
--- Note that a grant is used.
-UPDATE auth.oauth_grants SET used_at = now() WHERE id = $1::text::uuid
+-- touch_grants(ids)
+-- Note that grants were used.
+UPDATE auth.oauth_grants SET used_at = now() WHERE id = ANY ($1::text[]::uuid[])
 
 -- prune_oauth()
 -- Delete what nobody can use any more.

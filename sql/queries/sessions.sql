@@ -2,13 +2,15 @@
 -- Open a session, or say which cap is met. The times are seconds.
 SELECT platform.open_mcp_session($1, $2, $3, $4, $5, $6, $7, $8) AS full
 
--- find_session(id, timeout, unused) reads
--- A session that has not run out, and how many seconds ago it was used.
-SELECT id, principal, version, client::text, log_level, subscriptions,
-  extract(epoch FROM clock_timestamp() - coalesce(seen_at, created_at))::float8 AS idle
-FROM platform.mcp_sessions
-WHERE id = $1 AND coalesce(seen_at, created_at) >= now() - make_interval(secs => $2)
-  AND (seen_at IS NOT NULL OR created_at >= now() - make_interval(secs => least($2, $3)))
+-- find_session(id, principal, timeout, unused, used)
+-- A session of this caller's that has not run out; it is in use from now on. `used` is when it was used
+-- before without being written down, in seconds of the Unix epoch, or null.
+UPDATE platform.mcp_sessions SET seen_at = clock_timestamp()
+WHERE id = $1 AND principal = $2
+  AND greatest(coalesce(seen_at, created_at), to_timestamp($5)) >= now() - make_interval(secs => $3)
+  AND (seen_at IS NOT NULL OR to_timestamp($5) IS NOT NULL
+    OR created_at >= now() - make_interval(secs => least($3, $4)))
+RETURNING version, client::text, log_level, subscriptions
 
 -- touch_sessions(uses)
 -- Note when sessions were used last; `uses` is a JSON array of `id` and `at`.
