@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from fluxbase.app.doctor import Finding, judged
 from fluxbase.app.lines import Lines, caps, every, kept_going
-from fluxbase.app.login import login_hosts, login_routes, way_in
+from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.jwt import Verifier, load_keys
@@ -30,7 +30,6 @@ from fluxbase.http.streams import Streams
 from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
-from fluxbase.oauth.service import service
 from fluxbase.observe import Observer
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -167,7 +166,7 @@ class Server:
         background: list[Callable[[], Awaitable[None]]] = [
             self.listener.run,
             self.audit.run if not self._siblings or self._siblings.first else self._keep_records,
-            lambda: every(30, self._flush_uses),
+            lambda: every(30, self.flush_uses),
             self._backend.database.follow_replicas,
             *self.lines.work(),
             lambda: every(600, self._prune_grants),
@@ -185,7 +184,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(FluxbaseError):
-                await self._flush_uses()
+                await self.flush_uses()
             await self.limiter.close()
 
     def drain(self) -> None:
@@ -215,7 +214,7 @@ class Server:
         """
         box = toolbox(config, self._rooms)
         verifier = token_verifier(config)
-        login = service(config, self._backend.database, self._backend.peppers)
+        login = open_login(config, self._backend.database, self._backend.peppers)
         gate = self._gate(login)
         runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm)
         tools = RestEndpoint(
@@ -248,7 +247,7 @@ class Server:
             endpoint if config.mcp.enabled else None,
             tools,
             self.health,
-            login_routes(login, self.limiter) if login else [],
+            login_routes(login, self.limiter),
         )
         inner = Starlette(
             routes=surface,
@@ -290,7 +289,8 @@ class Server:
             self._login.bearers.forget()
         self.lines.hub.key_changed(f"user:{user}" if user else "")
 
-    async def _flush_uses(self) -> None:
+    async def flush_uses(self) -> None:
+        """Write down when keys and grants were used last."""
         await self.authenticator.flush_uses()
         if self._login is not None:
             await self._login.bearers.flush_uses()

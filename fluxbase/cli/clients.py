@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fluxbase.app.backend import open_backend
 from fluxbase.cli.output import output_option, show_one, show_rows
-from fluxbase.cli.settings import at_terminal, common_options, current, run_quietly
-from fluxbase.cli.turn import turn
+from fluxbase.cli.settings import at_terminal, common_options
+from fluxbase.cli.turn import with_backend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fluxbase.app.backend import Backend
     from fluxbase.oauth.clients import Clients
 
 T = TypeVar("T")
@@ -102,19 +102,13 @@ def delete(client: str, yes: bool) -> None:
 
 
 def _with_clients(work: Callable[[Clients], Awaitable[T]]) -> T:
-    """Do something with the clients, whether a server runs or not."""
-    config = current().load().config
-
-    async def opened() -> T:
-        # Here, because the commands that need no clients need not wait for this either.
+    def open_book(backend: Backend) -> Awaitable[T]:
         from fluxbase.egress.fetch import Egress  # noqa: PLC0415
         from fluxbase.oauth.clients import Clients  # noqa: PLC0415
 
-        at_start = config.migrations.at_start
-        async with turn(config), open_backend(config, migrate=at_start) as backend:
-            return await work(Clients(backend.database, backend.peppers, Egress()))
+        return work(Clients(backend.database, backend.peppers, Egress()))
 
-    return run_quietly(opened())
+    return with_backend(open_book)
 
 
 common_options(oauthclients)

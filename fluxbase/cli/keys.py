@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fluxbase.app.backend import open_backend
 from fluxbase.auth.keys import NOUNS, NewKey
 from fluxbase.cli import fields
 from fluxbase.cli.output import output_option, show_one, show_rows
-from fluxbase.cli.settings import at_terminal, common_options, current, run_quietly
-from fluxbase.cli.turn import turn
+from fluxbase.cli.settings import at_terminal, common_options
+from fluxbase.cli.turn import with_backend
 from fluxbase.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -196,15 +195,7 @@ def _help(text: str, example: str) -> str:
 
 
 def _with_keys(work: Callable[[Keys], Awaitable[T]]) -> T:
-    """Do something with the book of keys, whether a server runs or not."""
-    config = current().load().config
-
-    async def opened() -> T:
-        at_start = config.migrations.at_start
-        async with turn(config), open_backend(config, migrate=at_start) as backend:
-            return await work(backend.keys)
-
-    return run_quietly(opened())
+    return with_backend(lambda backend: work(backend.keys))
 
 
 def _show_issued(issued: Issued, key: dict[str, Any], style: str) -> None:

@@ -1,4 +1,4 @@
-"""Lets commands on one embedded Postgres take turns; it must not know what they do in theirs.
+"""Opens the database for commands, one at a time where it is embedded; knows no command.
 
 Whoever starts Postgres also stops it. Without turns a command that came second would lose the
 database when the first is done, and a server that starts would find one that is about to go.
@@ -11,17 +11,38 @@ import fcntl
 import os
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from fluxbase.app.backend import open_backend
+from fluxbase.cli.settings import current, run_quietly
 from fluxbase.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
+    from fluxbase.app.backend import Backend
     from fluxbase.config import Config
 
+T = TypeVar("T")
+
 _POLL: Final = 0.03
+
+
+def with_backend(work: Callable[[Backend], Awaitable[T]]) -> T:
+    """Do something with the database of this command's configuration, whether a server runs or not.
+
+    Raises:
+        FluxbaseError: it cannot be opened, or the work fails.
+    """
+    config = current().load().config
+
+    async def opened() -> T:
+        at_start = config.migrations.at_start
+        async with turn(config), open_backend(config, migrate=at_start) as backend:
+            return await work(backend)
+
+    return run_quietly(opened())
 
 
 @asynccontextmanager

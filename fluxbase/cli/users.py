@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fluxbase.app.backend import open_backend
 from fluxbase.cli.output import output_option, show_one, show_rows
-from fluxbase.cli.settings import at_terminal, common_options, current, run_quietly
-from fluxbase.cli.turn import turn
+from fluxbase.cli.settings import at_terminal, common_options
+from fluxbase.cli.turn import with_backend
 from fluxbase.errors import InvalidArgument
 from fluxbase.principal import ALL_SCOPES, SCOPES, parse_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fluxbase.app.backend import Backend
     from fluxbase.oauth.users import Users
 
 T = TypeVar("T")
@@ -242,18 +242,13 @@ def _password(*, password_stdin: bool, generate: bool) -> str:
 
 
 def _with_users(work: Callable[[Users], Awaitable[T]]) -> T:
-    """Do something with the users, whether a server runs or not."""
-    config = current().load().config
-
-    async def opened() -> T:
+    def open_book(backend: Backend) -> Awaitable[T]:
         # Here, because the commands that need no users need not wait for this either.
         from fluxbase.oauth.users import Users  # noqa: PLC0415
 
-        at_start = config.migrations.at_start
-        async with turn(config), open_backend(config, migrate=at_start) as backend:
-            return await work(Users(backend.database, backend.peppers.derive("audit")))
+        return work(Users(backend.database, backend.peppers.derive("audit")))
 
-    return run_quietly(opened())
+    return with_backend(open_book)
 
 
 common_options(users)

@@ -15,6 +15,8 @@ SESSION: Final = "mcp-session-id"
 LAST_EVENT: Final = "last-event-id"
 _ACCEPT: Final = b"accept"
 _KEPT: Final = LAST_EVENT.encode()
+_OF_BODY: Final = frozenset({b"content-length", b"content-encoding"})
+_JSON: Final = [b"application/json"]
 
 
 class UnsupportedMediaType(InvalidMessage):
@@ -56,19 +58,29 @@ def read_post(headers: Iterable[tuple[bytes, bytes]], max_size: int) -> Said:
     said = Said()
     types: list[bytes] = []
     for name, value in headers:
-        if name == b"content-type":
-            types.append(value.partition(b";")[0].strip().lower())
-        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise UnsupportedMediaType("The body must be sent without a Content-Encoding")
-        elif name == b"content-length" and int(value) > max_size:
-            raise too_large(max_size)
+        if name[:4] == b"mcp-":
+            _keep(said, name.decode("latin-1"), value)
+        elif name == b"content-type":
+            types.append(value)
         elif name == _ACCEPT:
             said.takes_streams |= b"text/event-stream" in value.lower()
-        elif name[:4] == b"mcp-":
-            _keep(said, name.decode("latin-1"), value)
-    if types != [b"application/json"]:
+        elif name in _OF_BODY:
+            _check_body(name, value, max_size)
+    if types != _JSON and [_kind(value) for value in types] != _JSON:
         raise UnsupportedMediaType
     return said
+
+
+def _check_body(name: bytes, value: bytes, max_size: int) -> None:
+    if name == b"content-length":
+        if int(value) > max_size:
+            raise too_large(max_size)
+    elif value.strip().lower() not in (b"", b"identity"):
+        raise UnsupportedMediaType("The body must be sent without a Content-Encoding")
+
+
+def _kind(value: bytes) -> bytes:
+    return value.partition(b";")[0].strip().lower()
 
 
 def _keep(said: Said, name: str, value: bytes) -> None:

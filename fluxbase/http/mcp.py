@@ -118,9 +118,7 @@ class McpEndpoint:
 
     def _said(self, reply: Reply, visit: Visit, refused: Headers) -> Answer:
         """Return a reply with all that its headers have to say."""
-        if any(name == b"ratelimit" for name, _ in refused):
-            visit.quota = None
-        headers = visit.headers() + refused
+        headers = visit.headers() if not refused else visit.headers_with(refused)
         if reply.status == 405:
             headers.append(_METHODS)
         if reply.scopes:

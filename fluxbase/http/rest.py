@@ -97,10 +97,8 @@ class RestEndpoint:
             known = self._known(error, visit)
             status, refused = known.status, self._gate.refusal_headers(known, visit.sent)
             body = orjson.dumps({"error": known.as_dict()})
-        if any(name == b"ratelimit" for name, _ in refused):
-            visit.quota = None
         size = (b"content-length", b"%d" % len(body))
-        headers = [*visit.headers(), *refused, _TYPE, size]
+        headers = [*visit.headers_with(refused), _TYPE, size]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -133,10 +131,11 @@ class RestEndpoint:
 
     async def _run(self, request: Request, name: str, arguments: dict[str, Any]) -> bytes:
         started = time.perf_counter()
-        code = ""
+        code = InternalError.code
         try:
             with self._deadlines.start():
                 answer = await self._runner.call(request, name, arguments)
+            code = ""
         except TimeoutError:
             code = DeadlineExceeded.code
             raise DeadlineExceeded from None

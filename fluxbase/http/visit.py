@@ -104,3 +104,9 @@ class Visit:
         if self.quota is not None:
             headers += quota_headers(self.quota)
         return headers
+
+    def headers_with(self, refused: Headers) -> Headers:
+        """Return those headers and what a refusal says; of the quota the refusal knows better."""
+        if any(name == b"ratelimit" for name, _ in refused):
+            self.quota = None
+        return self.headers() + refused

@@ -16,7 +16,7 @@ from fluxbase.toolkit.completion import Completion
 from fluxbase.toolkit.content import contents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from fluxbase.mcp.inbound import Message
     from fluxbase.mcp.turn import Turn
@@ -34,14 +34,25 @@ class Calling:
         self._runner = runner
         self._untrusted_data = untrusted_data
 
-    async def call(self, turn: Turn, message: Message) -> Mapping[str, Any]:
+    def call(self, turn: Turn, message: Message) -> Awaitable[Mapping[str, Any]]:
         """Answer `tools/call`."""
         name, arguments = text(message, "name"), _arguments(message)
         client = turn.request.client
         if message.modern:
             check_header_params(self._runner.toolbox, name, arguments, turn.headers)
-        if not isinstance(client, Conversation) or not client.listens:
-            return await self._called(turn.request, message, name, arguments)
+        if isinstance(client, Conversation) and client.listens:
+            return self._followed(client, turn, message, name, arguments)
+        return self._called(turn.request, message, name, arguments)
+
+    async def _followed(
+        self,
+        client: Conversation,
+        turn: Turn,
+        message: Message,
+        name: str,
+        arguments: dict[str, Any],
+    ) -> Mapping[str, Any]:
+        """Call a tool for a client that wants to hear of it meanwhile."""
         started = time.perf_counter()
         try:
             async with client.ticking():

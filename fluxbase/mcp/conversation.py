@@ -39,12 +39,23 @@ class ClientRefused(Forbidden):
 class Conversation:
     """The client of one call; `fluxbase.toolkit.client.Client`."""
 
-    __slots__ = ("_deadline", "_message", "_post", "_tells", "_told", "_turn", "state")
+    __slots__ = (
+        "_channel",
+        "_deadline",
+        "_message",
+        "_post",
+        "_session",
+        "_tells",
+        "_told",
+        "state",
+    )
 
     def __init__(
         self, turn: Turn, message: Message, deadline: Deadline, post: Post, state: Any
     ) -> None:
-        self._turn = turn
+        # Not the turn, which leads back here: that would be work for the collector in every call.
+        self._channel = turn.channel
+        self._session = turn.session
         self._message = message
         self._deadline = deadline
         self._post = post
@@ -56,7 +67,7 @@ class Conversation:
         """Return whether the client declared the capability and can be reached."""
         if self._message.modern:
             return capability in cast("dict[str, Any]", self._message.meta[_CAPABILITIES])
-        session, channel = self._turn.session, self._turn.channel
+        session, channel = self._session, self._channel
         return session is not None and channel is not None and capability in session.capabilities
 
     async def progress(
@@ -68,7 +79,7 @@ class Conversation:
 
     async def _tell_progress(self, done: float, total: float | None, message: str | None) -> None:
         token = self._message.meta.get("progressToken")
-        if self._turn.channel is None or not _is_token(token) or done <= self._told:
+        if self._channel is None or not _is_token(token) or done <= self._told:
             return
         self._told = done
         told = {"progressToken": token, "progress": done, "total": total, "message": message}
@@ -86,9 +97,9 @@ class Conversation:
     @property
     def least_level(self) -> int | None:
         """The place in `LEVELS` from which on the client wants to hear; `None`: of nothing."""
-        if self._turn.channel is None:
+        if self._channel is None:
             return None
-        session = self._turn.session
+        session = self._session
         wanted = (
             self._message.meta.get(META + "logLevel")
             if self._message.modern
@@ -124,15 +135,17 @@ class Conversation:
 
     async def hang_up(self) -> None:
         """Close the stream where the client can come back for the rest."""
-        if self._turn.channel is not None:
-            await self._turn.channel.hang_up()
+        if self._channel is not None:
+            await self._channel.hang_up()
 
     @property
     def listens(self) -> bool:
         """Whether the client wants to hear anything at all before the answer."""
-        if self._turn.channel is None:
+        if self._channel is None:
             return False
-        return "progressToken" in self._message.meta or self.least_level is not None
+        meta, session = self._message.meta, self._session
+        asked = "progressToken" in meta or META + "logLevel" in meta
+        return asked or (session is not None and session.log_level is not None)
 
     @asynccontextmanager
     async def ticking(self) -> AsyncGenerator[None]:
@@ -164,7 +177,7 @@ class Conversation:
                 await self._tell_progress(seconds, None, f"running for {seconds:g} s")
 
     async def _ask_now(self, questions: Mapping[str, Question]) -> Mapping[str, Mapping[str, Any]]:
-        session, channel = self._turn.session, self._turn.channel
+        session, channel = self._session, self._channel
         if session is None or channel is None:  # `can` said otherwise
             raise MissingCapability(*(q.capability for q in questions.values()))
         waiting: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
@@ -177,9 +190,9 @@ class Conversation:
         return {name: _result(response) for name, response in responses.items()}
 
     async def _notify(self, method: str, params: Mapping[str, Any]) -> None:
-        if self._turn.channel is not None:
+        if self._channel is not None:
             message = {"jsonrpc": "2.0", "method": method, "params": params}
-            await self._turn.channel.send(orjson.dumps(message))
+            await self._channel.send(orjson.dumps(message))
 
 
 _CAPABILITIES: Final = META + "clientCapabilities"

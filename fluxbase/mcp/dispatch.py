@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fluxbase.mcp.rounds import Rounds
     from fluxbase.mcp.turn import Turn
     from fluxbase.principal import Untrusted
-    from fluxbase.sessions.book import Sessions
+    from fluxbase.sessions.book import Session, Sessions
     from fluxbase.sessions.post import Post
     from fluxbase.toolkit.runner import Runner
 
@@ -156,7 +156,7 @@ class Dispatcher:
         # All are paid for before the first runs: either the whole batch is answered or none of it.
         for _ in items[1:]:
             await turn.charge()
-        turn = turn._replace(channel=None)
+        turn.channel = None
         bodies: list[bytes] = []
         left = _MOST_BATCH_BYTES
         for item in items:
@@ -205,7 +205,10 @@ class Dispatcher:
         reply: Reply
         try:
             with deadline:
-                result = await self._result(turn, message, deadline)
+                result = await self._work(turn, message, deadline)
+            reply = Reply(wire.success(message.id, result, modern=message.modern))
+        except MissingInput as missing:
+            result = self._rounds.result(turn.request.who, message, missing)
             reply = Reply(wire.success(message.id, result, modern=message.modern))
         except TimeoutError:
             error = Cancelled() if deadline.withdrawn else DeadlineExceeded()
@@ -221,23 +224,26 @@ class Dispatcher:
         self._observe(turn, message, error, time.perf_counter() - started)
         return reply  # pyright: ignore[reportPossiblyUnboundVariable]
 
-    async def _result(self, turn: Turn, message: Message, deadline: Deadline) -> Mapping[str, Any]:
+    def _work(
+        self, turn: Turn, message: Message, deadline: Deadline
+    ) -> Awaitable[Mapping[str, Any]]:
         handler = (self._modern if message.modern else self._legacy).get(message.method)
         if handler is None:
             raise UnknownMethod
         if message.method not in _TALKING:
+            return handler(turn, message)
+        state = self._rounds.open(turn.request.who, message) if message.modern else None
+        turn.hears(Conversation(turn, message, deadline, self._post, state))
+        if turn.session is None:
+            return handler(turn, message)
+        return self._work_of(turn.session, deadline, turn, message, handler)
+
+    async def _work_of(
+        self, session: Session, deadline: Deadline, turn: Turn, message: Message, handler: Handler
+    ) -> Mapping[str, Any]:
+        """Do work that its session can give up."""
+        with self._post.running(session.id, message.id, deadline.withdraw):
             return await handler(turn, message)
-        who = turn.request.who
-        state = self._rounds.open(who, message) if message.modern else None
-        client = Conversation(turn, message, deadline, self._post, state)
-        turn = turn.of(client)
-        try:
-            if turn.session is None:
-                return await handler(turn, message)
-            with self._post.running(turn.session.id, message.id, deadline.withdraw):
-                return await handler(turn, message)
-        except MissingInput as missing:
-            return self._rounds.result(who, message, missing)
 
     async def _listen(self, turn: Turn, message: Message) -> Mapping[str, Any]:
         if turn.channel is None:

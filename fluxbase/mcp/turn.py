@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from fluxbase.toolkit.toolbox import Request
 
@@ -38,7 +39,8 @@ class Channel(Protocol):
         ...
 
 
-class Turn(NamedTuple):
+@dataclass(slots=True)
+class Turn:
     """What a message comes with.
 
     Without a `channel` nothing can be told before the answer; `again` looks at the credential of a
@@ -53,12 +55,10 @@ class Turn(NamedTuple):
     again: Again | None = None
     opened: Callable[[str], None] | None = None
 
-    def of(self, client: Client) -> Turn:
-        """Return the same turn, whose work may tell and ask a client."""
+    def hears(self, client: Client) -> None:
+        """Let the work tell and ask a client."""
         who, request_id, remote, _ = self.request
-        request = Request(who, request_id, remote, client)
-        # Not `_replace`, which costs more than all the rest of a turn.
-        return Turn(request, *self[1:])
+        self.request = Request(who, request_id, remote, client)
 
 
 class Again(Protocol):

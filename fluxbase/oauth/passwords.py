@@ -20,7 +20,7 @@ LONGEST: Final = 256
 _AT_ONCE: Final = 2
 _MOST_WAITING: Final = 32
 # Of a password that nobody knows; compared with when there is no such user.
-_NOBODY: Final = (
+NOBODY: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4$YWFhYWFhYWFhYWFhYWFhYQ$"
     "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"
 )
@@ -58,7 +58,7 @@ class Passwords:
         try:
             async with self._turns:
                 word = _spelled(password)
-                good = await asyncio.to_thread(self._verify, kept or _NOBODY, word)
+                good = await asyncio.to_thread(self._verify, kept or NOBODY, word)
         finally:
             self._waiting -= 1
         return good and kept is not None

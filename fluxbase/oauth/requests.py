@@ -37,19 +37,28 @@ class Authorization:
     query: str
 
 
+def pairs_of(query: str) -> list[tuple[str, str]]:
+    """Return the names and values of a query or form, some of which may come more than once.
+
+    Raises:
+        BadRequest: it is malformed or too long.
+    """
+    wrong = BadRequest("invalid_request", "the parameters are malformed, too many or too long")
+    if len(query) > _LONGEST:
+        raise wrong
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST, errors="strict")
+    except ValueError:
+        raise wrong from None
+
+
 def parameters(query: str) -> dict[str, str]:
     """Return the parameters of a query or form.
 
     Raises:
         BadRequest: it is malformed or too long, or a parameter comes twice.
     """
-    wrong = BadRequest("invalid_request", "the parameters are malformed, too many or too long")
-    if len(query) > _LONGEST:
-        raise wrong
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST, errors="strict")
-    except ValueError:
-        raise wrong from None
+    pairs = pairs_of(query)
     found = dict(pairs)
     # RFC 6749 3.1: none may be sent twice; `resource` may, but this server has only one.
     if len(found) < len(set(pairs)):

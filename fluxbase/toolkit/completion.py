@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from fluxbase.toolkit.marks import marked
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -44,12 +46,7 @@ def completer(name: str) -> Callable[[F], F]:
 
 def completers_of(module: ModuleType) -> dict[str, Completer]:
     """Return what a module completes, by the arguments' names."""
-    found: dict[str, Completer] = {}
-    for function in vars(module).values():
-        name = getattr(function, _MARK, None)
-        if name is not None and function.__module__ == module.__name__:
-            found[name] = function
-    return found
+    return {name: function for function, name in marked(module, _MARK)}
 
 
 def matching(values: Iterable[str], word: str) -> Completion:

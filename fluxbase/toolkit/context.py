@@ -32,7 +32,7 @@ class Link(NamedTuple):
     description: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Context:
     """One call of one tool or resource."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from fluxbase.principal import SCOPES
+from fluxbase.toolkit.marks import description_of, marked
 from fluxbase.toolkit.signature import Signature
 
 if TYPE_CHECKING:
@@ -90,18 +90,12 @@ def prompts_of(module: ModuleType) -> list[Prompt]:
         ValueError: a prompt has no docstring.
     """
     found: list[Prompt] = []
-    for name, function in vars(module).items():
-        declared = getattr(function, _MARK, None)
-        if declared is None or function.__module__ != module.__name__:
-            continue
-        description = inspect.getdoc(function)
-        if not description:
-            raise ValueError(f"{module.__name__}.{name}: a docstring is needed")
+    for function, declared in marked(module, _MARK):
         found.append(
             Prompt(
-                name=name,
+                name=function.__name__,
                 title=declared.title,
-                description=description,
+                description=description_of(function),
                 scopes=declared.scopes,
                 signature=Signature(function),
                 function=function,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 from fluxbase.principal import SCOPES, allows
+from fluxbase.toolkit.marks import description_of, marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,20 +124,14 @@ def resources_of(module: ModuleType) -> list[Resource]:
         ValueError: a resource has no docstring.
     """
     found: list[Resource] = []
-    for name, function in vars(module).items():
-        declared = getattr(function, _MARK, None)
-        if declared is None or function.__module__ != module.__name__:
-            continue
-        description = inspect.getdoc(function)
-        if not description:
-            raise ValueError(f"{module.__name__}.{name}: a docstring is needed")
+    for function, declared in marked(module, _MARK):
         pattern = _VARIABLE.sub(r"(?P<\1>[^/?#]+)", re.escape(declared.uri))
         found.append(
             Resource(
-                name=name,
+                name=function.__name__,
                 uri=declared.uri,
                 title=declared.title,
-                description=description,
+                description=description_of(function),
                 scopes=declared.scopes,
                 untrusted=declared.untrusted,
                 function=function,

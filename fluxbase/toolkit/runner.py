@@ -15,7 +15,7 @@ from fluxbase.errors import (
     UnknownResource,
     UnknownTable,
 )
-from fluxbase.toolkit.client import MissingInput
+from fluxbase.toolkit.client import DEAF, MissingInput
 from fluxbase.toolkit.completion import Completion, matching
 from fluxbase.toolkit.confirm import confirm
 from fluxbase.toolkit.content import Blocks
@@ -165,6 +165,8 @@ class Runner:
 
     def _done(self, ctx: Context, started: float) -> None:
         if not ctx.recorded and (self._audit.reads or ctx.dry_run):
+            # A record waits for its batch; the whole request must not wait in memory with it.
+            ctx.client = DEAF
             self._audit.add(ctx, "ok", None, started)
 
     async def _failed(self, ctx: Context, error: Exception, started: float) -> None:

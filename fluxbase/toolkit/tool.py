@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from fluxbase.principal import SCOPES
+from fluxbase.toolkit.marks import description_of, marked
 from fluxbase.toolkit.signature import Signature
 
 if TYPE_CHECKING:
@@ -113,13 +113,10 @@ def tools_of(module: ModuleType) -> list[Tool]:
         ValueError: a tool has a name that clients refuse, or no docstring.
     """
     found: list[Tool] = []
-    for name, function in vars(module).items():
-        declared = getattr(function, _MARK, None)
-        if declared is None or function.__module__ != module.__name__:
-            continue
-        description = inspect.getdoc(function)
-        if not _NAME.match(name) or not description:
-            raise ValueError(f"{module.__name__}.{name}: a plain name and a docstring are needed")
+    for function, declared in marked(module, _MARK):
+        name, description = function.__name__, description_of(function)
+        if not _NAME.match(name):
+            raise ValueError(f"{module.__name__}.{name}: a plain name is needed")
         signature = Signature(function)
         shown = declared.input_schema or signature.input_schema
         found.append(

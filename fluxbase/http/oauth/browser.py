@@ -6,10 +6,10 @@ Every form carries a token that only a page of ours can have put there. Sources:
 
 from __future__ import annotations
 
+import re
 import secrets
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from starlette.routing import Route
@@ -20,7 +20,7 @@ from fluxbase.oauth import redirects
 from fluxbase.oauth.bearer import granted
 from fluxbase.oauth.browsers import LIFE
 from fluxbase.oauth.errors import BadRequest
-from fluxbase.oauth.requests import Refused, back, read_authorization
+from fluxbase.oauth.requests import Refused, back, pairs_of, read_authorization
 from fluxbase.principal import SCOPES
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _LOGINS: Final = 10  # a minute: of one account, and from one address
 _PAGES: Final = 120  # a minute, for one address
 _SHOWN_TABLES: Final = 24
+_VISIT: Final = re.compile(r"[\w-]{32}", re.ASCII)
 _ACCOUNT: Final = "/account"
 _AUTHORIZE: Final = "/oauth/authorize"
 _WORDS: Final = {
@@ -131,8 +132,7 @@ class Browser:
         )
 
     async def _decide(self, request: Request) -> Response:
-        text = await read_text(request)
-        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
+        fields = pairs_of(await read_text(request))
         form = dict(fields)
         user = await self._user(request)
         if user is None or not self._is_ours(request, form):
@@ -183,7 +183,9 @@ class Browser:
         name = ""
         if leads.startswith(f"{_AUTHORIZE}?"):
             name = (await self._authorization(leads.partition("?")[2])).client.name
-        visit = request.cookies.get(self._pages.visit) or secrets.token_urlsafe(24)
+        visit = request.cookies.get(self._pages.visit, "")
+        if not _VISIT.fullmatch(visit):
+            visit = secrets.token_urlsafe(24)
         answer = self._pages.show(
             "login",
             status=401 if fault else 200,

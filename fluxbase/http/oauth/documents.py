@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from fluxbase.oauth.service import Service
 
-# Any page may read them: they are the same for everybody and hold no secret.
-_OPEN: Final = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"}
+_OPEN: Final = {"Cache-Control": "max-age=300"}
 
 
 class Documents:

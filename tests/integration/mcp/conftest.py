@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import ROOMS, Server
 from tests.conftest import config_for
 from tests.integration.mcp import room
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from fluxbase.app.backend import Backend
+
 
 @pytest.fixture
 def talking(backend: Backend, home: Path) -> Callable[..., Any]:
@@ -27,10 +29,7 @@ def talking(backend: Backend, home: Path) -> Callable[..., Any]:
     @asynccontextmanager
     async def serve(**sections: Mapping[str, Any]) -> AsyncGenerator[httpx2.AsyncClient]:
         config = config_for(home, **sections)
-        other = Backend(
-            config, backend.database, backend.peppers, backend.keys, backend.announced, None
-        )
-        server = Server(other, rooms=(*ROOMS, room))
+        server = Server(replace(backend, config=config, postgres=None), rooms=(*ROOMS, room))
         async with server.running(), listening(server) as client:
             yield client
 

@@ -14,6 +14,8 @@ from fluxbase.toolkit.client import Question
 _SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _READ = ("read:tables",)
 
+waiting: set[Context] = set()  # the calls of `wait` that still run
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -48,7 +50,11 @@ async def wait(ctx: Context, seconds: float, hang_up: bool = False) -> Said:
     """Wait, and let the client come back if it is told to."""
     if hang_up:
         await ctx.client.hang_up()
-    await asyncio.sleep(seconds)
+    waiting.add(ctx)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        waiting.discard(ctx)
     return Said("waited")
 
 

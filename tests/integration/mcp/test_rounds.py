@@ -15,8 +15,9 @@ from mcp_types.methods import validate_server_result
 from fluxbase.auth.keys import NewKey
 from fluxbase.mcp import rounds
 from fluxbase.mcp.wire import META, MODERN
-from tests.integration.mcp.live import BOTH, Client, Stream, request
+from tests.integration.mcp.live import BOTH, Client, Stream, request, until
 from tests.integration.mcp.modern import headers_of
+from tests.integration.mcp.room import waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -177,15 +178,16 @@ async def test_progress_and_logs_come_on_the_stream_of_the_answer(me: Modern) ->
     assert messages[-1]["result"]["resultType"] == "complete"
 
 
-async def test_closing_the_stream_cancels_the_call(
-    me: Modern, owner: asyncpg.Connection[asyncpg.Record]
-) -> None:
+async def test_closing_the_stream_cancels_the_call(me: Modern) -> None:
+    async def waits() -> bool:
+        return any(ctx.who.id in me.key for ctx in waiting)
+
     running = asyncio.ensure_future(me.ask("tools/call", name="wait", arguments={"seconds": 30}))
-    await asyncio.sleep(0.3)
+    await until(waits, True)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert (await me.ask("tools/list")).status_code == 200
+    await until(waits, False)
 
 
 async def test_listening_begins_with_what_will_be_told(me: Modern) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.oauth.users import Users
 from tests.conftest import config_for
@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from fluxbase.app.backend import Backend
+
 USER1 = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
-async def logins(backend: Backend, home: Path) -> AsyncGenerator[Callable[..., Any]]:
+def servers() -> dict[str, Server]:
+    """The servers that were opened, by their settings."""
+    return {}
+
+
+@pytest.fixture
+async def logins(
+    backend: Backend, home: Path, servers: dict[str, Server]
+) -> AsyncGenerator[Callable[..., Any]]:
     """Open a browser or client of a server with the login: each with cookies of its own."""
     async with AsyncExitStack() as stack:
-        servers: dict[str, Server] = {}
 
         async def opened(
             remote: str = "127.0.0.1", oauth: Mapping[str, Any] | None = None, **more: Any
@@ -36,14 +45,7 @@ async def logins(backend: Backend, home: Path) -> AsyncGenerator[Callable[..., A
             key = f"{settings} {more}"
             if key not in servers:
                 config = config_for(home, auth={"oauth": settings}, **more)
-                other = Backend(
-                    config,
-                    backend.database,
-                    backend.peppers,
-                    backend.keys,
-                    backend.announced,
-                    None,
-                )
+                other = replace(backend, config=config, postgres=None)
                 servers[key] = await stack.enter_async_context(Server(other).running())
             transport = httpx2.ASGITransport(app=servers[key], client=(remote, 4000))
             client = httpx2.AsyncClient(transport=transport, base_url=ISSUER)

@@ -11,6 +11,8 @@ from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tests.integration.mcp.live import until
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -94,10 +96,21 @@ class Assistant:
         return await self.token(**{**form, **changes})
 
     async def call(self, token: str, tool: str, **arguments: Any) -> httpx2.Response:
-        params = {"name": tool, "arguments": arguments}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-        headers = {"Authorization": f"Bearer {token}"}
-        return await self.http.post("/mcp", json=body, headers=headers)
+        return await self._ask(token, "tools/call", {"name": tool, "arguments": arguments})
+
+    async def initialize(self, token: str) -> httpx2.Response:
+        params: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {}}
+        return await self._ask(token, "initialize", params)
+
+    async def ping(self, token: str, session: str) -> httpx2.Response:
+        return await self._ask(token, "ping", {}, {"Mcp-Session-Id": session})
+
+    async def _ask(
+        self, token: str, method: str, params: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        sent = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return await self.http.post("/mcp", json=body, headers=sent)
 
 
 @dataclass
@@ -139,3 +152,11 @@ class Person:
         answer = await self.decide(page.text, scopes=scopes)
         assert answer.status_code == 303, answer.text
         return query_of(answer.headers["location"])
+
+
+async def status(assistant: Assistant, token: str, tool: str) -> int:
+    return (await assistant.call(token, tool)).status_code
+
+
+async def until_refused(assistant: Assistant, token: str) -> None:
+    await until(lambda: status(assistant, token, "list_tables"), 401)

@@ -6,12 +6,22 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.mcp.live import until
-from tests.integration.oauth.dance import ISSUER, RESOURCE, Assistant, Person, fields_of
+from tests.integration.oauth.dance import (
+    ISSUER,
+    RESOURCE,
+    Assistant,
+    Person,
+    fields_of,
+    status,
+    until_refused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import asyncpg
+
+    from fluxbase.app.server import Server
 
 
 async def tokens(assistant: Assistant, person: Person, **changes: str | None) -> dict[str, Any]:
@@ -192,9 +202,28 @@ def fields(page: str) -> dict[str, str]:
     return fields_of(page.partition("/account/revoke")[2].partition("</form>")[0])
 
 
-async def until_refused(assistant: Assistant, token: str) -> None:
-    await until(lambda: status(assistant, token, "list_tables"), 401)
+async def test_two_assistants_of_one_user_share_no_session(
+    assistant: Assistant, person: Person, logins: Callable[..., Any]
+) -> None:
+    other = Assistant(await logins())
+    await other.register()
+    mine, theirs = await tokens(assistant, person), await tokens(other, person)
+    session = (await assistant.initialize(mine["access_token"])).headers["mcp-session-id"]
+    assert (await assistant.ping(mine["access_token"], session)).status_code == 200
+    assert (await other.ping(theirs["access_token"], session)).status_code == 404
+    assert (await assistant.ping(mine["access_token"], session)).status_code == 200
 
 
-async def status(assistant: Assistant, token: str, tool: str) -> int:
-    return (await assistant.call(token, tool)).status_code
+async def test_a_grant_that_is_used_says_when(
+    assistant: Assistant,
+    person: Person,
+    servers: dict[str, Server],
+    owner: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    given = await tokens(assistant, person)
+    asked = "SELECT count(*) FROM auth.oauth_grants WHERE used_at > now() - interval '1 minute'"
+    await owner.execute("UPDATE auth.oauth_grants SET used_at = NULL")
+    assert await status(assistant, given["access_token"], "list_tables") == 200
+    [server] = servers.values()
+    await server.flush_uses()
+    assert await owner.fetchval(asked) == 1
