@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from fluxbase.errors import InvalidMessage, Unavailable
 from fluxbase.mcp import wire
 from fluxbase.mcp.inbound import id_of
+from fluxbase.mcp.outline import headers_of, member, method_of
 from fluxbase.strict_json import loads
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _SESSION: Final = "Mcp-Session-Id"
 _VERSION: Final = "MCP-Protocol-Version"
 _STREAM: Final = "text/event-stream"
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _PATIENCE: Final = 5.0
 _LONGEST: Final = 64 * 1024 * 1024
 _PAUSE: Final = 1.0
@@ -67,7 +67,7 @@ class Bridge:
             refusal = wire.ProtocolError(wire.PARSE_ERROR, error.message)
             await self._write(wire.failure(refusal))
             return
-        method = _member(body, "method")
+        method = method_of(body)
         # What follows depends on the answer to these two.
         if method in {"initialize", "notifications/initialized"}:
             await self._post(line, body)
@@ -82,7 +82,7 @@ class Bridge:
         task.add_done_callback(self._tasks.discard)
 
     async def _post(self, line: bytes, body: object) -> None:
-        headers = {"Content-Type": "application/json", **self._said, **_modern_headers(body)}
+        headers = {"Content-Type": "application/json", **self._said, **headers_of(body)}
         try:
             async with self._http.post(self._url, data=line, headers=headers) as answer:
                 if _SESSION in answer.headers:
@@ -130,40 +130,23 @@ class Bridge:
     def _note_version(self, content: bytes) -> None:
         if _VERSION in self._said or b'"protocolVersion"' not in content:
             return
-        result = _member(orjson.loads(content), "result")
-        version = _member(result, "protocolVersion")
+        result = member(orjson.loads(content), "result")
+        version = member(result, "protocolVersion")
         if isinstance(version, str):
             self._said[_VERSION] = version
 
     async def _tell_lost(self, body: object) -> None:
         request = id_of(body)
-        if request is not None and _member(body, "method") is not None:
+        if request is not None and method_of(body):
             lost = Unavailable(
                 "the server cannot be reached", hint="is it running, is --url right?"
             )
             await self._write(wire.failure(lost, request))
 
 
-def _member(body: object, name: str) -> Any:
-    return cast("dict[str, Any]", body).get(name) if isinstance(body, dict) else None
-
-
 def _with_id(content: bytes, body: object) -> bytes:
     """Return an answer on one line, with the id that a refusal before the body could not know."""
     found: Any = orjson.loads(content)
-    if _member(found, "error") is not None and _member(found, "id") is None:
+    if member(found, "error") is not None and member(found, "id") is None:
         found["id"] = id_of(body)
     return orjson.dumps(found)
-
-
-def _modern_headers(body: object) -> dict[str, str]:
-    params = _member(body, "params")
-    version = _member(_member(params, "_meta"), wire.META + "protocolVersion")
-    method = _member(body, "method")
-    if version not in wire.MODERN or not isinstance(method, str):
-        return {}
-    headers = {_VERSION: str(version), "Mcp-Method": method}
-    name = _member(params, _NAMED.get(method, ""))
-    if isinstance(name, str):
-        headers["Mcp-Name"] = wire.header_text(name)
-    return headers

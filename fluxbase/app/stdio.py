@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from fluxbase.errors import FluxbaseError, InvalidMessage, Unauthenticated
 from fluxbase.http.headers import Said
 from fluxbase.mcp import wire
 from fluxbase.mcp.inbound import id_of
+from fluxbase.mcp.outline import headers_of, method_of
 from fluxbase.mcp.turn import Turn
 from fluxbase.strict_json import loads
 from fluxbase.toolkit.toolbox import Request
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Write = Callable[[bytes], Awaitable[None]]
 
 _PATIENCE: Final = 5.0
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _INITIALIZED: Final = "notifications/initialized"
 
 
@@ -113,7 +113,7 @@ class Stdio:
 
         turn = Turn(
             Request(who, number, None),
-            _headers_of(body),
+            Said(headers_of(body)),
             charge,
             await self._current(who),
             self._line,
@@ -121,13 +121,13 @@ class Stdio:
             self._opened,
         )
         reply = await self._server.dispatcher.handle(turn, body)
-        if _method_of(body) == _INITIALIZED and turn.session is not None:
+        if method_of(body) == _INITIALIZED and turn.session is not None:
             self._start(self._follow(turn), "stream")
         return reply.body
 
     async def _follow(self, turn: Turn) -> None:
         with suppress(FluxbaseError):
-            await self._server.dispatcher.follow(turn, None)
+            await self._server.dispatcher.follow(turn, self._line, None)
 
     async def _current(self, who: Principal) -> Session | None:
         if self._session is None:
@@ -139,28 +139,3 @@ class Stdio:
 
     def _opened(self, session: str) -> None:
         self._session = session
-
-
-def _method_of(body: object) -> str:
-    method = _member(body, "method")
-    return method if isinstance(method, str) else ""
-
-
-def _headers_of(body: object) -> Said:
-    """Return what a modern message would say in headers: there are none here to differ."""
-    said = Said()
-    params = _member(body, "params")
-    version = _member(_member(params, "_meta"), wire.META + "protocolVersion")
-    if not isinstance(version, str) or version not in wire.MODERN:
-        return said
-    method = _method_of(body)
-    said["mcp-protocol-version"] = version
-    said["mcp-method"] = method
-    name = _member(params, _NAMED.get(method, ""))
-    if isinstance(name, str):
-        said["mcp-name"] = wire.header_text(name)
-    return said
-
-
-def _member(body: object, name: str) -> object:
-    return cast("dict[str, object]", body).get(name) if isinstance(body, dict) else None

@@ -67,7 +67,7 @@ def stdio(key: str | None, url: str | None) -> None:
 
 
 async def _bridge(url: str, key: str) -> None:
-    await Bridge(url, (_header(key), key), _write).serve(_lines())
+    await Bridge(url, (_header(key), key), _Output().write).serve(_lines())
 
 
 async def _serve(config: Config, key: str) -> None:
@@ -77,7 +77,7 @@ async def _serve(config: Config, key: str) -> None:
                 open_backend(config, migrate=config.migrations.at_start)
             )
         server = await stack.enter_async_context(Server(backend).running())
-        client = Stdio(server, (_header(key).lower().encode(), key.encode()), _write)
+        client = Stdio(server, (_header(key).lower().encode(), key.encode()), _Output().write)
         await client.recognize()
         await client.serve(_lines())
         server.drain()
@@ -87,18 +87,20 @@ def _header(key: str) -> str:
     return "X-Service-Key" if key.startswith("fbs_") else "X-Client-Key"
 
 
-async def _write(message: bytes) -> None:
-    # A client that does not read must not hold up the others of its calls.
-    await asyncio.to_thread(_write_line, message)
+class _Output:
+    """Standard output, a line at a time."""
 
+    def __init__(self) -> None:
+        self._turns = threading.Lock()
 
-_turns = threading.Lock()
+    async def write(self, message: bytes) -> None:
+        # A client that does not read must not hold up the others of its calls.
+        await asyncio.to_thread(self._write_line, message)
 
-
-def _write_line(message: bytes) -> None:
-    with _turns:
-        sys.stdout.buffer.write(message + b"\n")
-        sys.stdout.buffer.flush()
+    def _write_line(self, message: bytes) -> None:
+        with self._turns:
+            sys.stdout.buffer.write(message + b"\n")
+            sys.stdout.buffer.flush()
 
 
 async def _lines() -> AsyncGenerator[bytes]:

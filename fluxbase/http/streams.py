@@ -38,7 +38,7 @@ class Streams:
         try:
             if last is None or last.startswith(_GENERAL):
                 told = None if last is None else Seen.read(last.removeprefix(_GENERAL))
-                await dispatcher.follow(turn, told)
+                await dispatcher.follow(turn, channel, told)
             else:
                 await self._resume(turn.session, channel, last)
         except FluxbaseError:

@@ -27,6 +27,7 @@ from fluxbase.mcp.deadline import Deadline, Deadlines
 from fluxbase.mcp.inbound import Message, Response, id_of, judge
 from fluxbase.mcp.lifecycle import Lifecycle
 from fluxbase.mcp.lists import Lists
+from fluxbase.mcp.outline import method_of
 from fluxbase.mcp.wire import ProtocolError
 from fluxbase.observe import Call, Observer
 from fluxbase.strict_json import dumps
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from fluxbase.mcp.listening import Listening
     from fluxbase.mcp.lists import Seen
     from fluxbase.mcp.rounds import Rounds
-    from fluxbase.mcp.turn import Turn
+    from fluxbase.mcp.turn import Channel, Turn
     from fluxbase.principal import Untrusted
     from fluxbase.sessions.book import Session, Sessions
     from fluxbase.sessions.post import Post
@@ -142,11 +143,11 @@ class Dispatcher:
 
     def listens(self, body: object) -> bool:
         """Return whether a body can only be answered by a stream."""
-        return _method_of(body) == LISTEN
+        return method_of(body) == LISTEN
 
-    async def follow(self, turn: Turn, told: Seen | None) -> None:
+    async def follow(self, turn: Turn, channel: Channel, told: Seen | None) -> None:
         """Serve a session's own stream until it ends; `told`: what its client was told before."""
-        await self._listening.general(turn, told)
+        await self._listening.general(turn, channel, told)
 
     async def _batch(self, turn: Turn, items: list[object]) -> Reply:
         until = asyncio.get_running_loop().time() + self._deadlines.seconds
@@ -248,7 +249,7 @@ class Dispatcher:
     async def _listen(self, turn: Turn, message: Message) -> Mapping[str, Any]:
         if turn.channel is None:
             raise ProtocolError(wire.INVALID_REQUEST, "the answer to this is an event stream")
-        return await self._listening.listen(turn, message.id, message.params)
+        return await self._listening.listen(turn, turn.channel, message.id, message.params)
 
     def _refusal(self, message: Message, error: FluxbaseError) -> Reply:
         if message.method == "tools/call" and not _is_transport(error, message):
@@ -288,13 +289,9 @@ def _flaw(items: list[object], headers: Mapping[str, str]) -> str | None:
         return "a batch has at least one message"
     if len(items) > _MOST_MESSAGES:
         return f"a batch has at most {_MOST_MESSAGES} messages"
-    if any(_method_of(item) == "initialize" for item in items):
+    if any(method_of(item) == "initialize" for item in items):
         return "'initialize' must not be part of a batch"
     return None
-
-
-def _method_of(item: object) -> object:
-    return cast("dict[str, object]", item).get("method") if isinstance(item, dict) else None
 
 
 def _is_transport(error: FluxbaseError, message: Message) -> bool:

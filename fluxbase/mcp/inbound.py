@@ -10,6 +10,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
 
+from fluxbase.mcp.outline import NAMED
 from fluxbase.mcp.wire import (
     ASSUMED,
     HEADER_MISMATCH,
@@ -30,7 +31,6 @@ _MAX_ID: Final = 128
 _MAX_INT: Final = 2**53 - 1
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _VERSION: Final = "mcp-protocol-version"
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 
 class Message(NamedTuple):
@@ -180,8 +180,8 @@ def _check_modern(method: str, params: Mapping[str, Any], headers: Mapping[str, 
     if not isinstance(meta.get(META + "clientCapabilities"), dict):
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must carry {META}clientCapabilities")
     _match("Mcp-Method", headers.get("mcp-method"), method)
-    if method in _NAMED:
-        value, header = params.get(_NAMED[method]), headers.get("mcp-name")
+    if method in NAMED:
+        value, header = params.get(NAMED[method]), headers.get("mcp-name")
         # Neither there: the method itself says better what is missing.
         if value is not None or header is not None:
             _match("Mcp-Name", decoded(header), value)

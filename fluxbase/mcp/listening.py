@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fluxbase.mcp.lists import Seen
-    from fluxbase.mcp.turn import Turn
+    from fluxbase.mcp.turn import Channel, Turn
     from fluxbase.principal import Principal
     from fluxbase.sessions.book import Sessions
     from fluxbase.sessions.hub import Hub, News, Stream
@@ -46,6 +46,7 @@ class Follower:
     def __init__(
         self,
         turn: Turn,
+        channel: Channel,
         stream: Stream,
         shown: Shown,
         sessions: Sessions,
@@ -53,6 +54,7 @@ class Follower:
         told: Seen | None = None,
     ) -> None:
         self._turn = turn
+        self._channel = channel
         self._stream = stream
         self._shown = shown
         self._sessions = sessions
@@ -144,10 +146,6 @@ class Follower:
         name = self.name if self._turn.session is not None else None
         await self._channel.send(orjson.dumps(message), name=name)
 
-    @property
-    def _channel(self) -> Any:
-        return self._turn.channel
-
 
 class Listening:
     """Opens streams."""
@@ -157,22 +155,24 @@ class Listening:
         self._sessions = sessions
         self._shown = shown
 
-    async def general(self, turn: Turn, told: Seen | None) -> None:
+    async def general(self, turn: Turn, channel: Channel, told: Seen | None) -> None:
         """Serve the GET stream of a session; `told`: what its client knew when it left."""
         stream = self._hub.open(turn.request.who, turn.session.id if turn.session else None)
         try:
-            follower = Follower(turn, stream, self._shown, self._sessions, Wants(), told)
+            follower = Follower(turn, channel, stream, self._shown, self._sessions, Wants(), told)
             await follower.follow(missed=told is not None)
         finally:
             self._hub.close(stream)
 
-    async def listen(self, turn: Turn, id_: object, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def listen(
+        self, turn: Turn, channel: Channel, id_: object, params: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Serve `subscriptions/listen` until the server ends it, and return its result."""
         wants = _wants(params)
         meta = {META + "subscriptionId": id_}
         stream = self._hub.open(turn.request.who)
         try:
-            follower = Follower(turn, stream, self._shown, self._sessions, wants)
+            follower = Follower(turn, channel, stream, self._shown, self._sessions, wants)
             follower.meta = meta
             await follower.acknowledge(_honoured(wants))
             await follower.follow()

@@ -8,11 +8,15 @@ import json
 import os
 import re
 import signal
+import socket
+import socketserver
 import subprocess
+import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -137,7 +141,7 @@ def test_the_official_typescript_client(server: Demo, mode: str) -> None:
     assert "todos" in found["read"]
     assert len(found["told"]) >= 2
     assert found["refused"]
-    assert_stopped(server)
+    assert (found["began"], found["stopped"]) == (True, True)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -149,15 +153,44 @@ def test_the_client_of_fastmcp(server: Demo, mode: str) -> None:
     assert found["rows"] == 2
     assert "todos" in found["read"]
     assert len(found["told"]) >= 2
-    assert_stopped(server)
+    assert (found["began"], found["stopped"]) == (True, True)
 
 
-def inspector(server: Demo, era: str, *words: str) -> list[str]:
+@contextmanager
+def overheard(port: int) -> Generator[tuple[int, bytearray]]:
+    """Pass connections on to a port, and note all that comes back from there."""
+    heard = bytearray()
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", port)) as far:
+                there = threading.Thread(target=self.pump, args=(self.request, far, None))
+                there.start()
+                self.pump(far, self.request, heard)
+                there.join()
+
+        @staticmethod
+        def pump(source: socket.socket, target: socket.socket, kept: bytearray | None) -> None:
+            with suppress(OSError):
+                while data := source.recv(65_536):
+                    if kept is not None:
+                        kept += data
+                    target.sendall(data)
+                target.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as relay:
+        relay.daemon_threads = True
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        yield relay.server_address[1], heard
+        relay.shutdown()
+
+
+def inspector(server: Demo, era: str, *words: str, endpoint: str | None = None) -> list[str]:
     return [
         str(NODE),
         str(INSPECTOR),
         "--cli",
-        server.endpoint,
+        endpoint or server.endpoint,
         "--transport",
         "http",
         "--header",
@@ -174,9 +207,9 @@ def inspector(server: Demo, era: str, *words: str) -> list[str]:
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 def test_the_command_line_of_the_inspector(server: Demo, era: str, tmp_path: Path) -> None:
-    def look(*words: str) -> str:
+    def look(*words: str, endpoint: str | None = None) -> str:
         done = subprocess.run(
-            inspector(server, era, *words),
+            inspector(server, era, *words, endpoint=endpoint),
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -192,8 +225,15 @@ def test_the_command_line_of_the_inspector(server: Demo, era: str, tmp_path: Pat
     assert "structuredContent" in look(*called, "--tool-args-json", arguments)
     assert "todos" in look("--method", "resources/read", "--uri", "fluxbase://schema/tables")
     assert "review_rls" in look("--method", "prompts/list")
+    # It shows no progress, so what it is told is taken on the way.
+    token = ("--tool-metadata", "progressToken=7")
     slow = json.dumps({"table": "slow"})
-    assert "rows" in look(*called, "--tool-args-json", slow)
+    port = urlsplit(server.endpoint).port
+    assert port is not None
+    with overheard(port) as (other, heard):
+        near = server.endpoint.replace(f":{port}/", f":{other}/")
+        assert "rows" in look(*called, "--tool-args-json", slow, *token, endpoint=near)
+        assert heard.count(b"notifications/progress") >= 2
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])

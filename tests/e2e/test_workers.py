@@ -99,7 +99,9 @@ def create(here: Place, name: str, *words: str) -> str:
     return done.json["key"]
 
 
-def over_connections(server: Demo, key: str, calls: int) -> Counter[tuple[int, int]]:
+def over_connections(
+    server: Demo, key: str, calls: int, session: str = ""
+) -> Counter[tuple[int, int]]:
     """Call over many connections at once; count the calls by worker and status."""
     pids, ready = workers(server.running), threading.Barrier(CONNECTIONS)
 
@@ -107,7 +109,7 @@ def over_connections(server: Demo, key: str, calls: int) -> Counter[tuple[int, i
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             ready.wait(30)
             local = sock.getsockname()[1]
-            statuses = [post(sock, key) for _ in range(calls // CONNECTIONS)]
+            statuses = [post(sock, key, session) for _ in range(calls // CONNECTIONS)]
             pid = holder(pids, local)
         return Counter((pid, status) for status in statuses)
 
@@ -115,13 +117,14 @@ def over_connections(server: Demo, key: str, calls: int) -> Counter[tuple[int, i
         return sum(pool.map(run, range(CONNECTIONS)), Counter[tuple[int, int]]())
 
 
-def post(sock: socket.socket, key: str) -> int:
+def post(sock: socket.socket, key: str, session: str = "") -> int:
     """Send one request on a kept connection and return the status of the answer."""
     body = json.dumps(LIST).encode()
     head = (
         f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"X-Client-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"X-Client-Key: {key}\r\nContent-Length: {len(body)}\r\n"
     )
+    head += f"Mcp-Session-Id: {session}\r\n\r\n" if session else "\r\n"
     sock.sendall(head.encode() + body)
     got = b""
     while b"\r\n\r\n" not in got:
@@ -145,6 +148,27 @@ def test_two_processes_serve_and_the_parent_says_so(server: Demo) -> None:
     assert "2 workers serve" in log
     assert log.count("listening on") == 1
     assert checks(server.running.url)["workers"] == {"ok": True, "wanted": 2, "serving": 2}
+
+
+def test_a_session_is_served_by_every_worker_until_it_is_ended(server: Demo) -> None:
+    key = server.keys["user1"]
+    params: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    headers = {"X-Client-Key": key}
+    opened = httpx2.post(server.endpoint, json=body, headers=headers)
+    session = opened.headers["mcp-session-id"]
+    seen = over_connections(server, key, 2 * CONNECTIONS, session)
+    assert {status for _, status in seen} == {200}
+    assert len({pid for pid, _ in seen}) == WORKERS
+    ended = httpx2.delete(server.endpoint, headers={**headers, "Mcp-Session-Id": session})
+    assert ended.status_code == 204
+    # The other workers hear of it by NOTIFY.
+    wait(
+        lambda: (
+            {status for _, status in over_connections(server, key, CONNECTIONS, session)} == {404}
+        ),
+        "every worker's word that the session is over",
+    )
 
 
 def test_a_limit_is_exact_over_all_workers_though_each_sees_only_a_part(server: Demo) -> None:

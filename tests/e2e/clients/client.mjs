@@ -26,17 +26,27 @@ await client.callTool(
   { onprogress: (progress) => told.push(progress.progress) },
 );
 
+// The server's own numbers tell, while this client stays connected: leaving would end it as well.
+const busy = async () => {
+  const text = await (await fetch(new URL("/metrics", url))).text();
+  return Number(/^fluxbase_pool_in_use\{[^}]*="client"\} (\S+)$/m.exec(text)[1]);
+};
+const until = async (wanted) => {
+  for (const end = Date.now() + 8000; Date.now() < end; ) {
+    if ((await busy()) >= 1 === wanted) return true;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return false;
+};
 const giveUp = new AbortController();
-setTimeout(() => giveUp.abort(), 800);
 let refused = null;
-try {
-  await client.callTool(
-    { name: "query_table", arguments: { table: "slower" } },
-    { signal: giveUp.signal },
-  );
-} catch (error) {
-  refused = String(error.message ?? error);
-}
+const running = client
+  .callTool({ name: "query_table", arguments: { table: "slower" } }, { signal: giveUp.signal })
+  .catch((error) => (refused = String(error.message ?? error)));
+const began = await until(true);
+giveUp.abort();
+await running;
+const stopped = await until(false);
 const version = client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion;
 console.log(
   JSON.stringify({
@@ -47,6 +57,8 @@ console.log(
     read: read.contents[0].text,
     told,
     refused,
+    began,
+    stopped,
   }),
 );
 await client.close();

@@ -7,11 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import Any
+from urllib.request import urlopen
 
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
+
+
+async def until(url: str, *, busy: bool) -> bool:
+    """Wait until the server says that a query runs, or that none does; return whether it did."""
+    for _ in range(160):
+        text = await asyncio.to_thread(read, url.replace("/mcp", "/metrics"))
+        [found] = re.findall(r'^fluxbase_pool_in_use\{[^}]*="client"\} (\S+)$', text, re.M)
+        if (float(found) >= 1) == busy:
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+def read(url: str) -> str:
+    with urlopen(url, timeout=10) as answer:  # noqa: S310 - the server of the test
+        return answer.read().decode()
 
 
 async def main(url: str, key: str, mode: Any) -> None:
@@ -29,9 +47,11 @@ async def main(url: str, key: str, mode: Any) -> None:
         slow = {"table": "slow"}
         await client.call_tool("query_table", slow, progress_handler=on_progress)
         running = asyncio.ensure_future(client.call_tool("query_table", {"table": "slower"}))
-        await asyncio.sleep(0.8)
+        began = await until(url, busy=True)
         running.cancel()
         await asyncio.wait((running,))
+        # While this client stays connected: leaving would end the query as well.
+        stopped = await until(url, busy=False)
         await asyncio.sleep(1)  # it takes an answer that comes while it closes for an error
         found = {
             "tools": tools,
@@ -40,6 +60,8 @@ async def main(url: str, key: str, mode: Any) -> None:
             "read": read[0].text,
             "told": told,
             "cancelled": running.cancelled(),
+            "began": began,
+            "stopped": stopped,
         }
         sys.stdout.write(json.dumps(found) + "\n")
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from fluxbase.app.backend import Backend
 
 CALLS = 40
-META_OF_MODERN = {META + "protocolVersion": MODERN[-1], META + "clientCapabilities": {}}
+META_OF_MODERN: dict[str, Any] = {
+    META + "protocolVersion": MODERN[-1],
+    META + "clientCapabilities": {},
+}
 
 
 @pytest.mark.parametrize("modern", [False, True])
