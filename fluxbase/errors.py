@@ -6,6 +6,8 @@ FluxbaseError
 │   └── InvalidFilter     FLX102  a filter, select or order is wrong
 ├── UnknownTable          FLX201  no such table for this caller
 ├── UnknownColumn         FLX202  no such column for this caller
+├── UnknownBucket         FLX204  no such bucket for this caller
+├── UnknownObject         FLX205  no such object for this caller
 ├── Unauthenticated       FLX301  no credential, or not a valid one
 ├── Forbidden             FLX302  the caller may not do this
 │   └── InsufficientScope FLX305  an assistant needs a scope that was not granted
@@ -94,6 +96,18 @@ class UnknownRelationship(FluxbaseError):
     """The tables are not related for this caller, or in several ways of which none is named."""
 
     code, title, status = "FLX203", "No such relationship", 404
+
+
+class UnknownBucket(FluxbaseError):
+    """The bucket does not exist, or not for this caller: the two look the same on purpose."""
+
+    code, title, status = "FLX204", "No such bucket", 404
+
+
+class UnknownObject(FluxbaseError):
+    """The object does not exist, or not for this caller: the two look the same on purpose."""
+
+    code, title, status = "FLX205", "No such object", 404
 
 
 class Unauthenticated(FluxbaseError):

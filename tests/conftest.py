@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,8 @@ import httpx2
 import pytest
 
 from fluxbase.app.backend import Backend, open_backend
-from fluxbase.app.server import ROOMS, Server
+from fluxbase.app.rooms import ROOMS
+from fluxbase.app.server import Server
 from fluxbase.config import Config
 from tests.world import CALLERS, ROWS, SCHEMA, Caller
 
@@ -46,6 +48,7 @@ def config_for(home: Path, **sections: Mapping[str, Any]) -> Config:
         "mcp": {"enabled": True, "rate_limit_per_min": 1_000_000},
         "server": {"allowed_hosts": ["test"]},
         "auth": {"peppers_file": home / "peppers", "failed_per_min": 1_000_000},
+        "storage": {"path": home / "storage"},
         "database": {
             "embedded": {"data_dir": home / "pgdata", "settings": FAST},
             "client_pool_size": 4,
@@ -143,14 +146,7 @@ def serving(backend: Backend, home: Path) -> Callable[..., Any]:
         **sections: Mapping[str, Any],
     ) -> AsyncGenerator[httpx2.AsyncClient]:
         config = config_for(home, **sections)
-        other = Backend(
-            config,
-            backend.database,
-            backend.peppers,
-            backend.keys,
-            backend.announced,
-            None,
-        )
+        other = replace(backend, config=config, postgres=None)
         async with (
             Server(other, rooms=rooms).running() as running,
             _http(running, remote) as client,

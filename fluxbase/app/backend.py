@@ -17,11 +17,13 @@ from fluxbase.db.dsn import database_of, socket_url
 from fluxbase.db.prepare import Logins, announce_catalog, bootstrap, prepare
 from fluxbase.embedded import EmbeddedPostgres
 from fluxbase.errors import ConfigError
+from fluxbase.storage.service import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from fluxbase.config import Config
+    from fluxbase.storage.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Backend:
     keys: Keys
     announced: bool
     postgres: EmbeddedPostgres | None
+    store: Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,14 @@ async def open_database(config: Config, prepared: Prepared) -> AsyncGenerator[Ba
     """
     database = Database(config.database, prepared.logins)
     await database.open()
+    store = open_store(config)
     try:
         peppers = prepared.peppers
         keys = Keys(database, peppers)
-        yield Backend(config, database, peppers, keys, prepared.announced, prepared.postgres)
+        announced, postgres = prepared.announced, prepared.postgres
+        yield Backend(config, database, peppers, keys, announced, postgres, store)
     finally:
+        await store.close()
         await database.close()
 
 

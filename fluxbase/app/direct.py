@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from fluxbase.app.server import token_verifier, toolbox
+from fluxbase.app.rooms import toolbox
+from fluxbase.app.server import token_verifier
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.credential import find
 from fluxbase.db.audit_log import AuditLog

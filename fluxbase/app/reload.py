@@ -19,6 +19,9 @@ FIXED: Final = (
     "database",
     "migrations",
     "limits.storage",
+    "storage.backend",
+    "storage.path",
+    "storage.s3",
     "auth.peppers",
     "auth.peppers_file",
 )

@@ -15,6 +15,7 @@ from fluxbase.app.doctor import Finding, judged
 from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
+from fluxbase.app.rooms import ROOMS, open_files, services, toolbox
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.jwt import Verifier, load_keys
 from fluxbase.db.audit_log import AuditLog
@@ -31,13 +32,8 @@ from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
-from fluxbase.schema import prompts as schema_prompts
-from fluxbase.schema import resources as schema_resources
-from fluxbase.schema import tools as schema_tools
-from fluxbase.tables import resources as tables_resources
-from fluxbase.tables import tools as tables_tools
+from fluxbase.storage.blobs import Blobs
 from fluxbase.toolkit.runner import Runner
-from fluxbase.toolkit.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -52,22 +48,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROOMS: Final = (tables_tools, tables_resources, schema_tools, schema_resources, schema_prompts)
 _CHECKS_LIVE: Final = 1.0
-
-
-def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
-    """Return every tool and resource under the configuration's allowlists.
-
-    Raises:
-        ConfigError: an allowlist names something that does not exist.
-    """
-    return Toolbox(
-        rooms,
-        allowed_tools=config.mcp.allowed_tools,
-        allowed_resources=config.mcp.allowed_resources,
-        allowed_prompts=config.mcp.allowed_prompts,
-    )
+_SWEEPS_FILES: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +152,7 @@ class Server:
             self._backend.database.follow_replicas,
             *self.lines.work(),
             lambda: every(600, self._prune_grants),
+            lambda: every(_SWEEPS_FILES, self._sweep_files),
         ]
         background.append(lambda: every(1, self._compare_catalog))
         if not self._backend.announced:
@@ -216,7 +199,8 @@ class Server:
         verifier = token_verifier(config)
         login = open_login(config, self._backend.database, self._backend.peppers)
         gate = self._gate(login)
-        runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm)
+        rooms = services(config, self._backend)
+        runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm, rooms)
         tools = RestEndpoint(
             gate,
             runner,
@@ -248,6 +232,7 @@ class Server:
             tools,
             self.health,
             login_routes(login, self.limiter),
+            open_files(config, gate, runner, self.observer, rooms),
         )
         inner = Starlette(
             routes=surface,
@@ -298,6 +283,9 @@ class Server:
     async def _prune_grants(self) -> None:
         if self._login is not None:
             await self._login.grants.prune()
+
+    async def _sweep_files(self) -> None:
+        await Blobs(self._backend.database, self._backend.store).sweep()
 
     def _forget_key(self, key: str) -> None:
         self.authenticator.forget(key)

@@ -132,6 +132,24 @@ class Authenticator:
         """
         return self._recall(credential, remote) or await self._prove(credential, remote)
 
+    async def current(self, who: Principal) -> Principal:
+        """Return the holder of a key, as it is now, without its secret; users pass as they are.
+
+        Raises:
+            Unauthenticated: the key was revoked, has expired or was deleted.
+            Unavailable: the database is needed and does not answer.
+        """
+        if who.kind == "user":
+            return who
+        known = self._known.get(who.id)
+        if known is None or time.monotonic() - known.loaded > self._live:
+            known = await self._ask(who.id)
+        if known is None or known.revoked:
+            raise Unauthenticated
+        if known.expires_at is not None and known.expires_at <= datetime.now(UTC):
+            raise Unauthenticated
+        return known.principal
+
     def _recall(self, credential: Credential, remote: str | None) -> Principal | None:
         """Return who held this very credential a moment ago, if that still has to be true."""
         known = self._known.get(token.id_in(credential.text))

@@ -14,7 +14,7 @@ from fluxbase.app.backend import open_database, open_prepared
 from fluxbase.app.direct import measure
 from fluxbase.app.fleet import Fleet
 from fluxbase.app.handover import Orders
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.cli.allowlists import check_config, every_tool
 from fluxbase.cli.load import RATE_LIMITED, Answer, Target, ask_once, fault_of, load
 from fluxbase.cli.output import output_option, show_data, table

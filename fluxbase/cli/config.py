@@ -10,7 +10,7 @@ import click
 import yaml
 from pydantic import BaseModel, SecretStr
 
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.cli.allowlists import check_config, every_tool
 from fluxbase.cli.output import output_option, show_data, show_rows
 from fluxbase.cli.settings import common_options, current

@@ -10,7 +10,7 @@ import click
 from fluxbase.app.backend import open_backend
 from fluxbase.app.capacity import capacity
 from fluxbase.app.doctor import Finding, lint
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.cli.allowlists import check_config, every_tool
 from fluxbase.cli.output import cell, output_option, show_rows, table
 from fluxbase.cli.settings import common_options, current, run_quietly

@@ -158,7 +158,7 @@ def read(given: dict[str, Any], *, new: bool) -> dict[str, Any]:
 
 def _check_lists(found: dict[str, Any]) -> None:
     # Here, because the rooms take a while to load and most keys have no such list.
-    from fluxbase.app.server import toolbox  # noqa: PLC0415
+    from fluxbase.app.rooms import toolbox  # noqa: PLC0415
     from fluxbase.config import Config  # noqa: PLC0415
 
     box = toolbox(Config())

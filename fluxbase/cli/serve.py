@@ -22,7 +22,8 @@ from fluxbase.app.fleet import Fleet
 from fluxbase.app.handover import Orders
 from fluxbase.app.lines import kept_going
 from fluxbase.app.reload import read_again
-from fluxbase.app.server import Server, toolbox
+from fluxbase.app.rooms import toolbox
+from fluxbase.app.server import Server
 from fluxbase.cli import greeting
 from fluxbase.cli.allowlists import check_config, every_tool, offered
 from fluxbase.cli.settings import common_options, current

@@ -15,6 +15,7 @@ from fluxbase.config.duration import Duration
 from fluxbase.config.mcp import Mcp
 from fluxbase.config.oauth import Egress, OAuth
 from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
+from fluxbase.config.storage import Storage
 
 MOST_WORKERS = 64
 INTERNAL_SCHEMAS = ("auth", "storage", "functions", "jobs", "rpc", "vectors", "platform")
@@ -33,6 +34,14 @@ class Server(Section):
         default=1,
         description="Processes that serve, best as many as there are processors to spare. Limits "
         "hold for all together; each has pools of its own (`database.client_pool_size`).",
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="Address that clients reach this server at, such as `https://db.example.com`; "
+        "signed URLs begin with it.",
+    )
+    api_path: str = Field(
+        default="/api/v1", description="URL path of the routes beside MCP, such as files."
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=("localhost", "127.0.0.1", "[::1]"),
@@ -309,6 +318,7 @@ class Config(Section):
     auth: Auth = Field(default_factory=Auth, description=str(Auth.__doc__))
     limits: Limits = Field(default_factory=Limits, description=str(Limits.__doc__))
     audit: Audit = Field(default_factory=Audit, description=str(Audit.__doc__))
+    storage: Storage = Field(default_factory=Storage, description=str(Storage.__doc__))
     egress: Egress = Field(default_factory=Egress, description=str(Egress.__doc__))
     log: Log = Field(default_factory=Log, description=str(Log.__doc__))
     metrics: Metrics = Field(default_factory=Metrics, description=str(Metrics.__doc__))

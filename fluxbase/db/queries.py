@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.files import sql_dir
+from fluxbase.db.sql import Sql, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,16 @@ def queries() -> Mapping[str, Query]:
                 raise ValueError(f"{file.name}: query {query.name} is defined twice")
             found[query.name] = query
     return found
+
+
+def statement(name: str, /, **arguments: object) -> Statement:
+    """Return a named block with its values, to be run as a caller.
+
+    Raises:
+        TypeError: a parameter is missing or unknown.
+    """
+    query = queries()[name]
+    return Statement(Sql(query.sql), tuple(query.bind(arguments)))
 
 
 def parse(text: str) -> list[Query]:

@@ -24,6 +24,10 @@ class Verifies(Protocol):
         """Return the caller, or raise `Unauthenticated`."""
         ...
 
+    async def current(self, who: Principal) -> Principal:
+        """Return the caller as it is now, or raise `Unauthenticated`."""
+        ...
+
 
 class Records(Protocol):
     """Keeps refused credentials; `fluxbase.db.audit_log.AuditLog` does."""
@@ -92,13 +96,22 @@ class Gate:
         """
         return await self._verifier.authenticate(find(headers), remote)
 
-    async def charge(self, who: Principal) -> Quota:
-        """Count one more call of a caller.
+    async def current(self, who: Principal) -> Principal:
+        """Return somebody who was here before, as it is now.
+
+        Raises:
+            Unauthenticated: its key is not valid any more.
+            Unavailable: the database is needed to know, and does not answer.
+        """
+        return await self._verifier.current(who)
+
+    async def charge(self, who: Principal, counted: str | None = None) -> Quota:
+        """Count one more call of a caller, or of what is counted in its place.
 
         Raises:
             RateLimited: none is left.
         """
-        return await self._limiter.count(who.id, who.rate_limit)
+        return await self._limiter.count(counted or who.id, who.rate_limit)
 
     def refusal_headers(
         self, error: FluxbaseError, sent: Iterable[tuple[bytes, bytes]]

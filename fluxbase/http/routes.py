@@ -49,6 +49,7 @@ def routes(
     tools: RestEndpoint,
     health: Health,
     login: list[Route],
+    files: list[Route],
 ) -> list[Route]:
     """Return every route; without an endpoint (`mcp.enabled: false`) its paths are unknown."""
     surface = [
@@ -56,6 +57,7 @@ def routes(
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/metrics", health.metrics, methods=["GET"]),
     ]
+    surface += files
     if endpoint is not None:
         surface[:0] = [
             Route(base_path, endpoint),

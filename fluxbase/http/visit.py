@@ -84,6 +84,15 @@ class Visit:
         self.quota = admitted.quota
         return admitted.who
 
+    async def enter_as(self, who: Principal, counted: str) -> None:
+        """Take somebody for the caller, counted once under a name; raises `RateLimited`."""
+        self.who = who
+        self.quota = await self._gate.charge(who, counted)
+
+    async def again_as(self, who: Principal) -> Principal:
+        """Return somebody as it is now, or raise `Unauthenticated`."""
+        return await self._gate.current(who)
+
     async def charge(self) -> None:
         """Count one more call of the caller, or raise `RateLimited`."""
         self.quota = await self._gate.charge(self.who)
@@ -107,6 +116,10 @@ class Visit:
 
     def headers_with(self, refused: Headers) -> Headers:
         """Return those headers and what a refusal says; of the quota the refusal knows better."""
+        self.forget_quota(refused)
+        return self.headers() + refused
+
+    def forget_quota(self, refused: Headers) -> None:
+        """Leave it to a refusal to say what is left of the calls, where it does."""
         if any(name == b"ratelimit" for name, _ in refused):
             self.quota = None
-        return self.headers() + refused

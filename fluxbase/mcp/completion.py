@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
     from fluxbase.toolkit.toolbox import Toolbox
 
-_VARIABLE: Final = re.compile(r"\{(\w+)\}")
+_VARIABLE: Final = re.compile(r"\{\+?(\w+)\}")
 
 
 class Asked(NamedTuple):

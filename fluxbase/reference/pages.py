@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fluxbase import errors
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.cli.root import cli
 from fluxbase.config import Config
 from fluxbase.mcp import wire

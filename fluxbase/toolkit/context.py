@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fluxbase.db.audit import entry
 from fluxbase.strict_json import in_order
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Record
     from fluxbase.principal import Principal
     from fluxbase.toolkit.client import Client
+
+
+T = TypeVar("T")
 
 
 class Link(NamedTuple):
@@ -44,6 +47,7 @@ class Context:
     remote: str | None
     audit_key: bytes
     client: Client = DEAF
+    services: Mapping[type, object] = field(default_factory=dict[type, object])
     # Set by the tool for the records of reads and failures.
     target: str | None = None
     rows: int | None = None
@@ -78,7 +82,24 @@ class Context:
         self, table: Visible, *, dry_run: bool = False, key: str | None = None
     ) -> AbstractAsyncContextManager[Session]:
         """Open a write transaction as the caller; it records the call on `table` by itself."""
-        self.target = table.relation.full_name
+        return self._change(table.relation.full_name, table, dry_run=dry_run, key=key)
+
+    def change(
+        self, target: str, *, dry_run: bool = False, key: str | None = None
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a write transaction on something else than a table of users; records the call."""
+        return self._change(target, None, dry_run=dry_run, key=key)
+
+    def service(self, kind: type[T]) -> T:
+        """Return what a room has for all its calls, such as its connection to a store."""
+        found = self.services[kind]
+        assert isinstance(found, kind)  # noqa: S101 - they are kept by their type
+        return found
+
+    def _change(
+        self, target: str, table: Visible | None, *, dry_run: bool, key: str | None
+    ) -> AbstractAsyncContextManager[Session]:
+        self.target = target
         self.recorded, self.dry_run = not dry_run, dry_run
         record = entry(
             self.action,

@@ -18,7 +18,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MARK: Final = "__fluxbase_resource__"
-_VARIABLE: Final = re.compile(r"\\\{(\w+)\\\}")
+# `{name}` is one part of a path, `{+name}` all that follows (RFC 6570, 3.2.2 and 3.2.3).
+_VARIABLE: Final = re.compile(r"\\\{(\\\+)?(\w+)\\\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Resource:
             return allows(globs, self.uri)
         start = self.uri.partition("{")[0]
         fixed = [re.split(r"[*?[]", glob, maxsplit=1)[0] for glob in globs]
-        sample = re.sub(r"\{\w+\}", "x", self.uri)
+        sample = re.sub(r"\{\+?\w+\}", "x", self.uri)
         return allows(globs, sample) or any(part.startswith(start) for part in fixed)
 
     def match(self, uri: str) -> dict[str, str] | None:
@@ -125,7 +126,7 @@ def resources_of(module: ModuleType) -> list[Resource]:
     """
     found: list[Resource] = []
     for function, declared in marked(module, _MARK):
-        pattern = _VARIABLE.sub(r"(?P<\1>[^/?#]+)", re.escape(declared.uri))
+        pattern = _VARIABLE.sub(_group, re.escape(declared.uri))
         found.append(
             Resource(
                 name=function.__name__,
@@ -142,3 +143,7 @@ def resources_of(module: ModuleType) -> list[Resource]:
             )
         )
     return found
+
+
+def _group(variable: re.Match[str]) -> str:
+    return f"(?P<{variable[2]}>{'[^?#]+' if variable[1] else '[^/?#]+'})"

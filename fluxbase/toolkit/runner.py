@@ -44,7 +44,9 @@ class Runner:
         database: Database,
         audit: AuditLog,
         confirm: Confirm = "nothing",
+        services: Mapping[type, object] | None = None,
     ) -> None:
+        self._services = services or {}
         self.toolbox = toolbox
         self._confirm: Confirm = confirm
         self._database = database
@@ -131,6 +133,16 @@ class Runner:
         ctx = self._context(request, "completion/complete", {"argument": argument})
         return await self._recorded(ctx, work)
 
+    async def run(
+        self,
+        request: Request,
+        action: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[Context], Awaitable[T]],
+    ) -> T:
+        """Do something else than a tool for a caller, and record it; raises what the work does."""
+        return await self._recorded(self._context(request, action, arguments), work)
+
     async def _recorded(self, ctx: Context, work: Callable[[Context], Awaitable[T]]) -> T:
         started = time.perf_counter()
         try:
@@ -161,6 +173,7 @@ class Runner:
             remote=request.remote,
             audit_key=self._audit.key,
             client=request.client,
+            services=self._services,
         )
 
     def _done(self, ctx: Context, started: float) -> None:

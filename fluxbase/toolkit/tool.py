@@ -31,6 +31,7 @@ class Declared:
     destructive: bool
     idempotent: bool
     untrusted: bool
+    service: bool
     input_schema: Mapping[str, Any] | None
 
 
@@ -46,6 +47,7 @@ class Tool:
     destructive: bool
     idempotent: bool
     untrusted: bool
+    service: bool
     signature: Signature
     function: Callable[..., Any]
     input_schema: Mapping[str, Any]
@@ -79,6 +81,7 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     untrusted: bool = False,
+    service: bool = False,
     input_schema: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as a tool; it stays an ordinary function.
@@ -91,13 +94,16 @@ def tool(
         idempotent: calling it twice does what calling it once does.
         untrusted: its text is what users wrote. A result with objects whose members are not
             declared is taken for that without being marked.
+        service: it administers, so it is there for service keys alone.
         input_schema: shown in place of the signature's own, which judges the arguments all the
             same.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
-    declared = Declared(scopes, title, read_only, destructive, idempotent, untrusted, input_schema)
+    declared = Declared(
+        scopes, title, read_only, destructive, idempotent, untrusted, service, input_schema
+    )
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
         setattr(function, _MARK, declared)
@@ -129,6 +135,7 @@ def tools_of(module: ModuleType) -> list[Tool]:
                 destructive=declared.destructive,
                 idempotent=declared.idempotent,
                 untrusted=declared.untrusted or _is_open(signature.output_schema),
+                service=declared.service,
                 signature=signature,
                 function=function,
                 input_schema=shown,

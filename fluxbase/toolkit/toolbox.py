@@ -106,7 +106,13 @@ class Toolbox:
 
     def offer(self, who: Principal) -> Offer:
         """Return what the caller sees: the allowlist, its scopes, and its own lists together."""
-        key = (who.scopes, who.read_only, who.allowed_tools, who.allowed_resources)
+        key = (
+            who.scopes,
+            who.is_service,
+            who.read_only,
+            who.allowed_tools,
+            who.allowed_resources,
+        )
         offer = self._offers.get(key)
         if offer is None:
             tools = {
@@ -115,6 +121,7 @@ class Toolbox:
                 if who.holds(t.scopes)
                 and allows(who.allowed_tools, t.name)
                 and (t.read_only or not who.read_only)
+                and (who.is_service or not t.service)
             }
             offer = self._offers[key] = Offer(
                 tools,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from fluxbase.app.backend import Backend
-from fluxbase.app.server import ROOMS, Server, toolbox
+from fluxbase.app.rooms import ROOMS, toolbox
+from fluxbase.app.server import Server
 from tests.conformance import fixtures, rounds
 from tests.conformance.fixtures import LEVERS
 from tests.conformance.suite import Check, endpoint, run
@@ -16,6 +17,8 @@ from tests.conftest import config_for
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from fluxbase.app.backend import Backend
 
 pytestmark = pytest.mark.slow
 
@@ -74,9 +77,7 @@ async def test_build(
         lists = {"allowed_tools": tools, "allowed_prompts": prompts}
         return config_for(home, mcp=lists, server=HOSTS)
 
-    other = Backend(
-        config(), backend.database, backend.peppers, backend.keys, backend.announced, None
-    )
+    other = replace(backend, config=config(), postgres=None)
     rooms = (*ROOMS, fixtures, rounds)
     server, box = Server(other, rooms=rooms), toolbox(config(), rooms)
     without: dict[str, tuple[str, ...]] = {
@@ -117,14 +118,7 @@ async def test_the_product_passes_all_that_needs_no_fixtures(
     suite: str,
 ) -> None:
     number, *words = SUITES[suite]
-    other = Backend(
-        config_for(home, server=HOSTS),
-        backend.database,
-        backend.peppers,
-        backend.keys,
-        backend.announced,
-        None,
-    )
+    other = replace(backend, config=config_for(home, server=HOSTS), postgres=None)
     server = Server(other)
     async with server.running(), endpoint(server, keys["user1"][1]) as url:
         checks = await run(number, url, tmp_path, *words)

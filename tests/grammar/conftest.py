@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.db.database import Database
 from fluxbase.strict_json import dumps
@@ -21,6 +20,8 @@ from tests.world import Caller
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from fluxbase.app.backend import Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ async def fluxbase(
         config = config_for(home, database={"exposed_schemas": ["grammar"], "client_pool_size": 2})
         database = Database(config.database, backend.database.logins)
         await database.open()
-        other = Backend(config, database, backend.peppers, backend.keys, backend.announced, None)
+        other = replace(backend, config=config, database=database, postgres=None)
         try:
             async with Server(other).running() as app:
                 transport = httpx2.ASGITransport(app=app, client=("127.0.0.1", 12345))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.auth.credential import Credential
 from fluxbase.auth.keys import NewKey
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from fluxbase.app.backend import Backend
     from fluxbase.auth.token import KeyKind
 
 
@@ -50,7 +50,7 @@ async def tight(
     config = config_for(home, database={**_sizes(1), **exposed})
     database = Database(config.database, backend.database.logins)
     await database.open()
-    other = Backend(config, database, backend.peppers, backend.keys, backend.announced, None)
+    other = replace(backend, config=config, database=database, postgres=None)
     try:
         async with Server(other).running() as server, client_of(server) as http:
             callers = {name: Caller(name, id_, key, http) for name, (id_, key) in keys.items()}
@@ -97,7 +97,7 @@ def client_of(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
 async def server_on(backend: Backend, database: Database) -> AsyncGenerator[httpx2.AsyncClient]:
     """Serve another view of the same database, with the configuration that it carries."""
     config = backend.config.model_copy(update={"database": database.config})
-    other = Backend(config, database, backend.peppers, backend.keys, backend.announced, None)
+    other = replace(backend, config=config, database=database, postgres=None)
     async with Server(other).running() as server, client_of(server) as http:
         yield http
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from jose import jwt
 
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.auth.keys import NewKey
 from fluxbase.config import Config
 from fluxbase.principal import SCOPES, Principal
@@ -22,6 +22,7 @@ from tests.world import USER1, Caller, Refused
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    import asyncpg
     import httpx2
 
     from fluxbase.app.backend import Backend
@@ -34,6 +35,8 @@ RESOURCES: Final[dict[str, Any]] = MATRIX["resources"]
 PROMPTS: Final[dict[str, Any]] = MATRIX["prompts"]
 CALLERS: Final[dict[str, Any]] = MATRIX["callers"]
 JWT_SCOPES: Final = ["read:tables", "write:tables", "read:schema"]
+READS: Final = ("read:tables", "read:schema")
+SCOPES_OF: Final = {"read:storage": ("read:storage",)}
 GRANTS: Final = {"read": {"*", "read:tables"}, "schema": {"*", "read:tables", "read:schema"}}
 SECRET: Final = "a secret of the tests, long enough for HS256"
 JWT: Final = {"secret": SECRET, "issuer": "https://issuer.test", "audience": ["fluxbase"]}
@@ -53,7 +56,30 @@ def expected(row: dict[str, Any]) -> tuple[set[str], set[str]]:
         return tools, {str(uri) for uri in granted}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if granted != "all":
         return tools, set()
-    return tools, {uri for uri, e in RESOURCES.items() if e.get("tool") in (None, *tools)}
+    held = set(row.get("key", {"scopes": JWT_SCOPES}).get("scopes", ["*"]))
+    return tools, {
+        uri
+        for uri, e in RESOURCES.items()
+        if e.get("tool") in (None, *tools) and held & {"*", *SCOPES_OF.get(e.get("scope"), READS)}
+    }
+
+
+@pytest.fixture
+async def files(
+    backend: Backend, http: httpx2.AsyncClient, owner: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """Put the bucket of the matrix back to its first objects, all of user1."""
+    await owner.execute(
+        "DELETE FROM storage.objects WHERE bucket_id LIKE 'matrix%';"
+        "DELETE FROM storage.buckets WHERE id LIKE 'matrix%';"
+        "INSERT INTO storage.buckets (id) VALUES ('matrix')"
+    )
+    new = NewKey("files of the matrix", ("write:storage",), user_id=USER1)
+    issued = await backend.keys.create("client_key", new)
+    filer = Caller("filer", issued.id, issued.key, http)
+    for key in ("kept", "moves", "goes"):
+        await filer.call("upload_object", bucket="matrix", key=key, content="x")
+    await backend.keys.delete("client_key", issued.id)
 
 
 def token() -> str:
@@ -113,6 +139,7 @@ async def test_a_caller_has_exactly_the_tools_of_its_row(
     backend: Backend,
     http: httpx2.AsyncClient,
     rows: None,
+    files: None,
     serving: Callable[..., Any],
 ) -> None:
     tools, resources = expected(CALLERS[name])
@@ -261,7 +288,8 @@ async def test_control_without_scopes_a_hidden_tool_is_listed_and_called(
     monkeypatch.setattr(Principal, "holds", everything)
     async with serving() as http:
         jobs = Caller("jobs", callers["jobs"].id, callers["jobs"].key, http)
-        assert len((await jobs.rpc("tools/list"))["result"]["tools"]) == len(TOOLS)
+        offered = [t for t in TOOLS.values() if t["scope"] != "administration"]
+        assert len((await jobs.rpc("tools/list"))["result"]["tools"]) == len(offered)
         assert len(await jobs.rows("notes")) == 10
 
 

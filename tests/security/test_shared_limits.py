@@ -7,11 +7,11 @@ import os
 import signal
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from tests.conftest import config_for
 from tests.redis_server import redis_server
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx2
+
+    from fluxbase.app.backend import Backend
 
 
 LIMIT = 20
@@ -43,9 +45,7 @@ def sharing(backend: Backend, home: Path) -> Callable[[str], Any]:
     async def serve(address: str = "memory://") -> AsyncGenerator[httpx2.AsyncClient]:
         limits = {"mcp": {"rate_limit_per_min": LIMIT}, "limits": {"storage": address}}
         config = config_for(home, **limits)
-        other = Backend(
-            config, backend.database, backend.peppers, backend.keys, backend.announced, None
-        )
+        other = replace(backend, config=config, postgres=None)
         async with Server(other).running() as server, client_of(server) as http:
             yield http
         await server.limiter.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.config import Config
 from fluxbase.reference import pages
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
 from fluxbase.app import lines as lines_module
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.config import load
 from fluxbase.errors import ConfigError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncpg import Connection, Record
+
+    from fluxbase.app.backend import Backend
 
 BASE = "server: {allowed_hosts: [test]}\n"
 
@@ -31,9 +33,7 @@ class Reloading:
         self.backend = backend
         self.write("mcp: {enabled: true}\n")
         config = load(file, env={}).config
-        own = Backend(
-            config, backend.database, backend.peppers, backend.keys, backend.announced, None
-        )
+        own = replace(backend, config=config, postgres=None)
         self.server = Server(own, file)
         transport = httpx2.ASGITransport(app=self.server, client=("127.0.0.1", 1))
         self.http = httpx2.AsyncClient(transport=transport, base_url="http://test")
@@ -116,9 +116,7 @@ async def test_strict_refuses_to_start_on_unsafe_exposure(
     strict = backend.config.model_copy(
         update={"database": backend.config.database.model_copy(update={"strict": True})}
     )
-    refusing = Server(
-        Backend(strict, backend.database, backend.peppers, backend.keys, backend.announced, None)
-    )
+    refusing = Server(replace(backend, config=strict, postgres=None))
     with pytest.raises(ConfigError, match="unsafe"):
         async with refusing.running():
             raise AssertionError

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 from jose import jwt
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from tests.conftest import config_for
 from tests.world import USER1, USER2, Caller, Refused
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncpg import Connection, Record
+
+    from fluxbase.app.backend import Backend
 
 SECRET = "a secret of more than thirty-two bytes, made for tests"
 ISSUER = "https://id.example.com"
@@ -51,8 +53,7 @@ async def http(backend: Backend, home: Path, rows: None) -> AsyncGenerator[httpx
             }
         },
     )
-    parts = (backend.database, backend.peppers, backend.keys, backend.announced, None)
-    async with Server(Backend(config, *parts)).running() as server:
+    async with Server(replace(backend, config=config, postgres=None)).running() as server:
         transport = httpx2.ASGITransport(app=server, client=("127.0.0.1", 1))
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluxbase.app.server import ROOMS, Server
+from fluxbase.app.rooms import ROOMS
+from fluxbase.app.server import Server
 from tests.conftest import config_for
 from tests.integration.mcp import room
 from tests.integration.mcp.live import Client, listening

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.db.dsn import database_of
 from tests.integration.reliability.stand import Stand, eventually, login, superuser_url
@@ -15,6 +15,8 @@ from tests.world import Caller, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from fluxbase.app.backend import Backend
 
 
 MADE = """
@@ -98,13 +100,8 @@ async def unannounced(backend: Backend) -> AsyncGenerator[None]:
     names = ("fluxbase_catalog_changed", "fluxbase_catalog_dropped")
     for name in names:
         await conn.execute(f"ALTER EVENT TRIGGER {name} DISABLE")
-    blind = Backend(
-        backend.config,
-        backend.database,
-        backend.peppers,
-        backend.keys,
-        announced=False,
-        postgres=None,
+    blind = replace(
+        backend,
     )
     try:
         async with Server(blind).running():

@@ -27,7 +27,7 @@ import re
 import sys
 import tempfile
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -265,7 +265,7 @@ async def garden(
         config = config_for(home, database={"exposed_schemas": ["garden"], "client_pool_size": 2})
         database = Database(config.database, backend.database.logins)
         await database.open()
-        other = Backend(config, database, backend.peppers, backend.keys, backend.announced, None)
+        other = replace(backend, config=config, database=database, postgres=None)
         try:
             async with Server(other).running() as app:
                 transport = httpx2.ASGITransport(app=app, client=("127.0.0.1", 12345))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -12,7 +12,6 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fluxbase.app.backend import Backend
 from fluxbase.app.server import Server
 from fluxbase.db.database import Database
 from fluxbase.db.sql import Sql
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from pathlib import Path
 
+    from fluxbase.app.backend import Backend
     from fluxbase.db.sight import Sight
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Record
@@ -144,7 +144,7 @@ async def stand(
         patch = _noted(levels)
         database = Watched(config.database, backend.database.logins)
         await database.open()
-        other = Backend(config, database, backend.peppers, backend.keys, backend.announced, None)
+        other = replace(backend, config=config, database=database, postgres=None)
         try:
             async with Server(other).running() as app:
                 transport = httpx2.ASGITransport(app=app, client=("127.0.0.1", 12345))

@@ -134,7 +134,7 @@ def test_two_tools_of_one_name_are_refused() -> None:
 
 
 def test_an_allowlist_that_names_nothing_stops_the_start() -> None:
-    from fluxbase.app.server import toolbox
+    from fluxbase.app.rooms import toolbox
 
     config = Config.model_validate({"mcp": {"allowed_tools": ["query_tabel"]}})
     with pytest.raises(ConfigError, match="did you mean 'query_table'"):

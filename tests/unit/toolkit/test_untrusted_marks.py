@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from fluxbase.app.server import toolbox
+from fluxbase.app.rooms import toolbox
 from fluxbase.config import Config
 from fluxbase.toolkit import Context, resource, tool
 from fluxbase.toolkit.json_text import JsonRows  # noqa: TC001 - read by the signature
@@ -22,11 +22,25 @@ TOOLS: Final = {
     "update_record": True,
     "delete_record": True,
     "count_records": False,
+    "list_objects": True,
+    "get_object_info": True,
+    "download_object": True,
+    "upload_object": False,
+    "copy_object": False,
+    "move_object": False,
+    "delete_object": False,
+    "create_signed_url": False,
+    "list_buckets": False,
+    "create_bucket": False,
+    "update_bucket": False,
+    "delete_bucket": False,
     "list_tables": False,
     "describe_table": False,
 }
 RESOURCES: Final = {
     "fluxbase://rows/{query}": True,
+    "fluxbase://storage/buckets": False,
+    "fluxbase://storage/{bucket}/{+key}": True,
     "fluxbase://schema/tables": False,
     "fluxbase://schema/tables?offset={offset}": False,
     "fluxbase://schema/tables/{schema}/{table}": False,

@@ -1,0 +1,77 @@
+"""Every room, and what each has for its calls; it must not know how they are reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fluxbase.http.files.entry import Rooms
+from fluxbase.http.files.routes import file_routes
+from fluxbase.schema import prompts as schema_prompts
+from fluxbase.schema import resources as schema_resources
+from fluxbase.schema import tools as schema_tools
+from fluxbase.storage import bucket_tools
+from fluxbase.storage import resources as storage_resources
+from fluxbase.storage import tools as storage_tools
+from fluxbase.storage.service import Storage, storage
+from fluxbase.tables import resources as tables_resources
+from fluxbase.tables import tools as tables_tools
+from fluxbase.toolkit.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    from starlette.routing import Route
+
+    from fluxbase.app.backend import Backend
+    from fluxbase.config import Config
+    from fluxbase.http.gate import Gate
+    from fluxbase.observe import Observer
+    from fluxbase.toolkit.runner import Runner
+
+ROOMS: Final = (
+    tables_tools,
+    tables_resources,
+    storage_tools,
+    bucket_tools,
+    storage_resources,
+    schema_tools,
+    schema_resources,
+    schema_prompts,
+)
+
+
+def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
+    """Return every tool and resource under the configuration's allowlists.
+
+    Raises:
+        ConfigError: an allowlist names something that does not exist.
+    """
+    closed = () if config.storage.enabled else (storage_tools, bucket_tools, storage_resources)
+    return Toolbox(
+        [room for room in rooms if room not in closed],
+        allowed_tools=config.mcp.allowed_tools,
+        allowed_resources=config.mcp.allowed_resources,
+        allowed_prompts=config.mcp.allowed_prompts,
+    )
+
+
+def services(config: Config, backend: Backend) -> Mapping[type, object]:
+    """Return what the rooms have for all their calls, by its type."""
+    key = backend.peppers.derive("signed url")
+    return {Storage: storage(config, backend.database, backend.store, key)}
+
+
+def open_files(
+    config: Config,
+    gate: Gate,
+    runner: Runner,
+    observer: Observer,
+    rooms: Mapping[type, object],
+) -> list[Route]:
+    """Return the routes by which files come and go."""
+    room = rooms[Storage]
+    if not config.storage.enabled or not isinstance(room, Storage):
+        return []
+    doors = Rooms(gate, runner, observer, room)
+    return file_routes(doors, config.server.api_path, config.storage.max_file_size)

@@ -1,0 +1,1 @@
+"""Files: objects in buckets, which are rows under row-level security, and their bytes."""

@@ -1,0 +1,1 @@
+"""Files: buckets, objects and their bytes."""
