@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/postgrest.sh
 scripts/client-needs.sh
+scripts/s3-servers.sh
 tools=$PWD/.tools
 packages=(redis-server pgbouncer postgresql-15 chromium-headless-shell fonts-dejavu-core)
 stamp=$tools/.unpacked

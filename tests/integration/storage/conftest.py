@@ -44,7 +44,9 @@ async def buckets(owner: asyncpg.Connection[asyncpg.Record], backend: Backend) -
     """Every bucket, with nothing in any."""
     await owner.execute(BUCKETS)
     await owner.execute("DELETE FROM storage.objects; DELETE FROM storage.versions")
-    await owner.execute("DELETE FROM storage.uploads")
+    past = "now() - interval '1 second'"
+    await owner.execute(f"UPDATE storage.uploads SET expires_at = {past}")
+    await owner.execute(f"UPDATE storage.blobs SET expires_at = {past} WHERE state = 'pending'")
     await Blobs(backend.database, backend.store).sweep(grace=-1)
 
 
