@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the official conformance suites, the Inspector and the official TypeScript client below
-# .tools/clients, and FastMCP into .venv-bench. Needs no root and does nothing when all is there.
+# Puts the official conformance suites, the Inspector, the official TypeScript client, axe and
+# tus-js-client below .tools/clients, and FastMCP into .venv-bench. Needs no root and does nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/node.sh
@@ -13,6 +13,7 @@ wanted=(
   "inspector @modelcontextprotocol/inspector@2.12.0"
   "typescript @modelcontextprotocol/client@2.4.0"
   "axe axe-core@4.14.1"
+  "tus tus-js-client@4.3.1"
 )
 tools=$PWD/.tools/clients
 for line in "${wanted[@]}"; do

@@ -1,7 +1,7 @@
 """S3 servers of a test's own, on free ports of the loopback: moto, rclone and LocalStack.
 
-rclone checks the signature of every request, LocalStack that of signed URLs, moto none. rclone knows
-no If-None-Match.
+rclone checks the signature of every request, LocalStack that of signed URLs, moto none. rclone
+knows no If-None-Match.
 """
 
 from __future__ import annotations

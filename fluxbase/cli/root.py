@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "mcp": "mcp",
     "users": "users",
     "oauthclients": "clients",
+    "storage": "storage",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

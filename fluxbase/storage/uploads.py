@@ -6,8 +6,10 @@ are put together. So every backend can do it, and a cut costs at most what was o
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import orjson
@@ -16,7 +18,7 @@ from fluxbase.errors import Conflict, FluxbaseError, UnknownResource
 from fluxbase.storage.objects import limited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
     from datetime import datetime
 
     from fluxbase.config.storage import Storage as StorageConfig
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from fluxbase.storage.objects import Objects
     from fluxbase.storage.store import Store
     from fluxbase.toolkit import Context
+
+
+_SETTLES: Final = 10.0  # seconds
 
 
 class UnknownUpload(UnknownResource):
@@ -60,6 +65,37 @@ class Upload:
     expires_at: datetime
 
 
+class _Taking:
+    """A request whose bytes are being taken; another one of the same client may end it."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self._ended = False
+        self._next: asyncio.Future[bytes] | None = None
+
+    def end(self) -> None:
+        """Take no more than came so far."""
+        self._ended = True
+        if self._next is not None:
+            self._next.cancel()
+
+    async def take(self, source: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+        """Yield what the source gives until it, or somebody, ends."""
+        pieces = aiter(source)
+        while not self._ended:
+            self._next = asyncio.ensure_future(_next(pieces))
+            try:
+                piece = await self._next
+            except asyncio.CancelledError:
+                if self._ended and not _is_cancelled():
+                    return
+                self._next.cancel()
+                raise
+            if not piece:
+                return
+            yield piece
+
+
 class Uploads:
     """All uploads that are under way."""
 
@@ -76,7 +112,7 @@ class Uploads:
         self._blobs = blobs
         self._store = store
         self._config = config
-        self._busy: set[str] = set()
+        self._busy: dict[str, _Taking] = {}
 
     async def begin(
         self,
@@ -129,6 +165,17 @@ class Uploads:
             row["expires_at"],
         )
 
+    async def settle(self, id_: str) -> None:
+        """End what still takes bytes of an upload here, and wait until they are kept.
+
+        A client that asks how far it is has given up its earlier request, which may not know yet.
+        """
+        taking = self._busy.get(id_)
+        if taking is not None:
+            taking.end()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(taking.over.wait(), _SETTLES)
+
     async def add(
         self, ctx: Context, upload: Upload, offset: int, source: AsyncIterable[bytes]
     ) -> int:
@@ -142,16 +189,17 @@ class Uploads:
         """
         if offset != upload.received or upload.id in self._busy:
             raise OffsetMismatch(hint="ask with HEAD how far the upload is")
-        self._busy.add(upload.id)
+        taking = self._busy[upload.id] = _Taking()
         try:
             received = upload.received
             if received < upload.size:
-                received = await self._take(upload, source)
+                received = await self._take(upload, taking.take(source))
             if received == upload.size:
                 await self._finish(ctx, upload)
             return received
         finally:
-            self._busy.discard(upload.id)
+            del self._busy[upload.id]
+            taking.over.set()
 
     async def end(self, who: Principal, id_: str) -> None:
         """Give up an upload of the caller's.
@@ -201,6 +249,15 @@ class Uploads:
         for part in parts:
             async for piece in self._store.get(part):
                 yield piece
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    return await anext(pieces, b"")
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _owner(who: Principal) -> str:

@@ -8,12 +8,9 @@ import json
 import os
 import re
 import signal
-import socket
-import socketserver
 import subprocess
-import threading
 import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +23,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.e2e.cli_stand import Place, Running, place, wait
 from tests.e2e.process import DEFAULTS, Demo
 from tests.programs import ROOT
+from tests.relay import relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -156,35 +154,6 @@ def test_the_client_of_fastmcp(server: Demo, mode: str) -> None:
     assert (found["began"], found["stopped"]) == (True, True)
 
 
-@contextmanager
-def overheard(port: int) -> Generator[tuple[int, bytearray]]:
-    """Pass connections on to a port, and note all that comes back from there."""
-    heard = bytearray()
-
-    class Relay(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.create_connection(("127.0.0.1", port)) as far:
-                there = threading.Thread(target=self.pump, args=(self.request, far, None))
-                there.start()
-                self.pump(far, self.request, heard)
-                there.join()
-
-        @staticmethod
-        def pump(source: socket.socket, target: socket.socket, kept: bytearray | None) -> None:
-            with suppress(OSError):
-                while data := source.recv(65_536):
-                    if kept is not None:
-                        kept += data
-                    target.sendall(data)
-                target.shutdown(socket.SHUT_WR)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as relay:
-        relay.daemon_threads = True
-        threading.Thread(target=relay.serve_forever, daemon=True).start()
-        yield relay.server_address[1], heard
-        relay.shutdown()
-
-
 def inspector(server: Demo, era: str, *words: str, endpoint: str | None = None) -> list[str]:
     return [
         str(NODE),
@@ -230,10 +199,10 @@ def test_the_command_line_of_the_inspector(server: Demo, era: str, tmp_path: Pat
     slow = json.dumps({"table": "slow"})
     port = urlsplit(server.endpoint).port
     assert port is not None
-    with overheard(port) as (other, heard):
+    with relay(port) as (other, passed):
         near = server.endpoint.replace(f":{port}/", f":{other}/")
         assert "rows" in look(*called, "--tool-args-json", slow, *token, endpoint=near)
-        assert heard.count(b"notifications/progress") >= 2
+        assert passed.heard.count(b"notifications/progress") >= 2
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])

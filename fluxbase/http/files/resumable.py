@@ -114,7 +114,11 @@ class ResumableRoute:
         await asked.answer(201, [*_PLAIN, where, *_about(upload, 0)])
 
     async def _look(self, asked: Asked) -> None:
-        _, upload = await self._found(asked)
+        request = await asked.enter(self._rooms, _TOOL)
+        uploads = self._rooms.storage.uploads
+        upload = await uploads.find(request.who, asked.path["upload"])
+        await uploads.settle(upload.id)
+        upload = await uploads.find(request.who, upload.id)
         about = [(b"upload-length", b"%d" % upload.size), (b"cache-control", b"no-store")]
         await asked.answer(200, [*_PLAIN, *about, *_about(upload, upload.received)])
 

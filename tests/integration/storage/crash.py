@@ -88,7 +88,7 @@ def arm(step: str) -> None:
         return found
 
     Database.admin = asked
-    commit = session._commit
+    commit: Any = getattr(session, "_commit")  # noqa: B009 - the very step to die at
 
     async def committed(*arguments: Any) -> None:
         if step == "before commit":
@@ -97,7 +97,7 @@ def arm(step: str) -> None:
         if step == "after commit":
             die()
 
-    session._commit = committed
+    setattr(session, "_commit", committed)  # noqa: B010
 
 
 async def main(home: Path, key: str, deed: str, step: str) -> None:

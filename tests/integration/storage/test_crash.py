@@ -16,6 +16,7 @@ from tests.integration.storage.crash import SIZE, STEPS
 from tests.programs import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     import asyncpg
@@ -91,7 +92,7 @@ async def test_what_is_being_written_is_left_alone(
     blobs = Blobs(backend.database, backend.store)
     blob = await blobs.begin()
 
-    async def slow() -> object:
+    async def slow() -> AsyncGenerator[bytes]:
         yield b"first"
         assert await blobs.sweep(grace=-1) == 0
         yield b"second"

@@ -10,7 +10,7 @@ import pytest
 from fluxbase.storage.blobs import Blobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     import asyncpg
     import httpx2
@@ -197,7 +197,7 @@ async def test_a_part_written_but_not_counted_does_not_come_twice(
     blobs = Blobs(backend.database, backend.store)
     upload = path.rpartition("/")[2]
 
-    async def lost() -> Any:
+    async def lost() -> AsyncGenerator[bytes]:
         yield b"56789"
 
     await blobs.write(await blobs.begin(upload), lost())
