@@ -213,4 +213,30 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "unit/test_house.py::test_links_between_documents_lead_somewhere",
         ),
     ),
+    "F3": (
+        "Upload, download and manage files in storage.",
+        (
+            "integration/storage/test_tools.py::test_what_is_uploaded_is_downloaded",
+            "integration/storage/test_tools.py::test_an_object_is_moved_and_copied",
+            "e2e/test_files.py::test_a_gigabyte_goes_up_and_down_in_little_memory",
+        ),
+    ),
+    "F25": (
+        "read:storage lists and downloads files, and nothing else does.",
+        (
+            "security/test_matrix.py::test_a_caller_has_exactly_the_tools_of_its_row",
+            "integration/storage/test_http.py::test_keys_without_the_scope_have_no_door",
+        ),
+    ),
+    "F26": (
+        "write:storage uploads and deletes files, and nothing else does.",
+        (
+            "security/test_matrix.py::test_a_caller_has_exactly_the_tools_of_its_row",
+            "integration/storage/test_http.py::test_keys_without_the_scope_have_no_door",
+        ),
+    ),
+    "F45": (
+        "A download through a tool is limited to 10 MB.",
+        ("integration/storage/test_tools.py::test_a_model_gets_the_beginning_of_what_is_too_long",),
+    ),
 }
