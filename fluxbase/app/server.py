@@ -145,6 +145,7 @@ class Server:
             ConfigError: the linter found unsafe exposure and `database.strict` is set.
         """
         await self._lint(strict=self.config.database.strict)
+        await self._check_store()
         background: list[Callable[[], Awaitable[None]]] = [
             self.listener.run,
             self.audit.run if not self._siblings or self._siblings.first else self._keep_records,
@@ -283,6 +284,15 @@ class Server:
     async def _prune_grants(self) -> None:
         if self._login is not None:
             await self._login.grants.prune()
+
+    async def _check_store(self) -> None:
+        """Say so when files cannot be kept; all the rest works without them."""
+        if not self.config.storage.enabled:
+            return
+        try:
+            await self._backend.store.check()
+        except FluxbaseError as error:
+            log.warning("storage: %s", error.message)
 
     async def _sweep_files(self) -> None:
         await Blobs(self._backend.database, self._backend.store).sweep()

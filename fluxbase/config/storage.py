@@ -16,6 +16,9 @@ class S3(Section):
     bucket: str = Field(
         default="", description="The bucket. It must exist, and be used by nobody else."
     )
+    create_bucket: bool = Field(
+        default=False, description="Make the bucket at the start when it is not there."
+    )
     prefix: str = Field(default="", description="Goes before the name of everything that is kept.")
     endpoint_url: str | None = Field(
         default=None, description="Address of a server other than Amazon's."

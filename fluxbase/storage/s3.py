@@ -40,6 +40,7 @@ class S3Store:
         self._bucket = config.bucket
         self._prefix = config.prefix
         self._conditional = config.conditional_writes
+        self._creates = config.create_bucket
         self._threads = ThreadPoolExecutor(config.connections, thread_name_prefix="s3")
         secret = config.secret_access_key
         self._client: Any = boto3.client(
@@ -133,7 +134,9 @@ class S3Store:
         try:
             await self._run(self._client.head_bucket, Bucket=self._bucket)
         except MissingBlob:
-            raise StoreUnavailable("the bucket of storage.s3 does not exist") from None
+            if not self._creates:
+                raise StoreUnavailable("the bucket of storage.s3 does not exist") from None
+            await self._run(self._client.create_bucket, Bucket=self._bucket)
 
     async def close(self) -> None:
         """Let go of connections and threads."""

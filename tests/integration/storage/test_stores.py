@@ -166,8 +166,16 @@ async def test_it_says_whether_it_works(store: Store) -> None:
     await store.check()
 
 
-def other(config: S3, **changes: Any) -> S3Store:
-    return S3Store(config.model_copy(update=changes))
+async def test_a_bucket_that_is_missing_is_made_where_that_is_wanted() -> None:
+    with s3_server("moto") as config:
+        missing = S3Store(config.model_copy(update={"bucket": "missing"}))
+        with pytest.raises(StoreUnavailable, match="does not exist"):
+            await missing.check()
+        made = S3Store(config.model_copy(update={"bucket": "missing", "create_bucket": True}))
+        await made.check()
+        await missing.check()
+        for store in (missing, made):
+            await store.close()
 
 
 async def test_a_wrong_secret_is_refused_where_signatures_are_checked() -> None:
