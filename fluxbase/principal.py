@@ -22,6 +22,9 @@ SCOPES: Final[dict[str, str]] = {
     "execute:jobs": "Submit and monitor jobs",
     "read:vectors": "Vector similarity search",
     "read:schema": "Access database schema",
+    "execute:sql": "Run SQL that reads",
+    "execute:sql_write": "Run SQL that changes rows",
+    "admin:ddl": "Change the database schema",
 }
 ALL_SCOPES: Final = "*"
 _OF_TOKENS: Final = frozenset({"exp", "iat", "nbf", "jti", "auth_time", "session_id"})

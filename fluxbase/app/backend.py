@@ -116,7 +116,9 @@ async def open_database(config: Config, prepared: Prepared) -> AsyncGenerator[Ba
     Raises:
         Unavailable: Postgres cannot be reached.
     """
-    database = Database(config.database, prepared.logins)
+    database = Database(
+        config.database, prepared.logins, lambda login: _password(prepared.peppers, login)
+    )
     await database.open()
     store = open_store(config)
     try:

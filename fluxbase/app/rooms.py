@@ -9,6 +9,8 @@ from fluxbase.http.files.routes import file_routes
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
 from fluxbase.schema import tools as schema_tools
+from fluxbase.sql import tools as sql_tools
+from fluxbase.sql.tools import SqlRules
 from fluxbase.storage import bucket_tools
 from fluxbase.storage import resources as storage_resources
 from fluxbase.storage import tools as storage_tools
@@ -35,6 +37,7 @@ ROOMS: Final = (
     storage_tools,
     bucket_tools,
     storage_resources,
+    sql_tools,
     schema_tools,
     schema_resources,
     schema_prompts,
@@ -47,7 +50,11 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     Raises:
         ConfigError: an allowlist names something that does not exist.
     """
-    closed = () if config.storage.enabled else (storage_tools, bucket_tools, storage_resources)
+    closed: list[ModuleType] = []
+    if not config.storage.enabled:
+        closed += [storage_tools, bucket_tools, storage_resources]
+    if not config.sql.enabled:
+        closed.append(sql_tools)
     return Toolbox(
         [room for room in rooms if room not in closed],
         allowed_tools=config.mcp.allowed_tools,
@@ -59,7 +66,10 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
 def services(config: Config, backend: Backend) -> Mapping[type, object]:
     """Return what the rooms have for all their calls, by its type."""
     key = backend.peppers.derive("signed url")
-    return {Storage: storage(config, backend.database, backend.store, key)}
+    return {
+        Storage: storage(config, backend.database, backend.store, key),
+        SqlRules: SqlRules(config.sql.max_cost),
+    }
 
 
 def open_files(

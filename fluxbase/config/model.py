@@ -15,6 +15,7 @@ from fluxbase.config.duration import Duration
 from fluxbase.config.mcp import Mcp
 from fluxbase.config.oauth import Egress, OAuth
 from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
+from fluxbase.config.sql import Sql
 from fluxbase.config.storage import Storage
 
 MOST_WORKERS = 64
@@ -318,6 +319,7 @@ class Config(Section):
     auth: Auth = Field(default_factory=Auth, description=str(Auth.__doc__))
     limits: Limits = Field(default_factory=Limits, description=str(Limits.__doc__))
     audit: Audit = Field(default_factory=Audit, description=str(Audit.__doc__))
+    sql: Sql = Field(default_factory=Sql, description=str(Sql.__doc__))
     storage: Storage = Field(default_factory=Storage, description=str(Storage.__doc__))
     egress: Egress = Field(default_factory=Egress, description=str(Egress.__doc__))
     log: Log = Field(default_factory=Log, description=str(Log.__doc__))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from fluxbase.db import session
+from fluxbase.db.alone import Alone
 from fluxbase.db.catalog import Catalog, Fetch
 from fluxbase.db.dsn import same_login
 from fluxbase.db.errors import CONNECTION_ERRORS, is_lost, translate
@@ -25,7 +26,7 @@ from fluxbase.db.replicas import Replica, Replicas
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from fluxbase.config.model import Database as DatabaseConfig
@@ -54,7 +55,12 @@ class PoolState:
 class Database:
     """Three logins, their pools, and the catalog."""
 
-    def __init__(self, config: DatabaseConfig, logins: Logins) -> None:
+    def __init__(
+        self,
+        config: DatabaseConfig,
+        logins: Logins,
+        derive: Callable[[str], str] | None = None,
+    ) -> None:
         self.config = config
         self.logins = logins
         self.pooled = config.pooler == "transaction"
@@ -73,6 +79,10 @@ class Database:
         self._pulse = Pulse(logins.admin, "ready", self._heard, every=0.5)
         self._beating: asyncio.Task[None] | None = None
         self.catalog = Catalog(config, self.admin, loaded=self._catalog_loaded)
+        # Directly, also where a pooler stands before the other logins.
+        direct = session_settings(config.model_copy(update={"pooler": "none"}))
+        service = same_login(logins.admin, logins.service)
+        self.alone = Alone(self.admin, logins.admin, service, derive, direct)
 
     async def open(self) -> None:
         """Begin to watch over the primary; connections open on demand."""

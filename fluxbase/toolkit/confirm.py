@@ -53,6 +53,8 @@ async def confirm(
         return
     if arguments.get("dry_run") is True or not ctx.client.can(_ASKED):
         return
+    if tool.for_readers and arguments.get("write") is not True:
+        return
     words = dumps(arguments).decode()
     shown = words if len(words) <= _SHOWN else words[:_SHOWN] + " …"
     message = f"{tool.title}: may the assistant call {tool.name} with these arguments?\n{shown}"

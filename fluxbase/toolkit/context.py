@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import orjson
+
 from fluxbase.db.audit import entry
 from fluxbase.strict_json import in_order
 from fluxbase.toolkit.client import DEAF
@@ -89,6 +91,25 @@ class Context:
     ) -> AbstractAsyncContextManager[Session]:
         """Open a write transaction on something else than a table of users; records the call."""
         return self._change(target, None, dry_run=dry_run, key=key)
+
+    async def record(self, target: str) -> None:
+        """Record a change that is made elsewhere than in a transaction of ours, before it is made.
+
+        Raises:
+            Unavailable: it cannot be recorded, so it must not be made.
+        """
+        self.target, self.recorded = target, True
+        note = entry(
+            self.action,
+            key=self.audit_key,
+            who=self.who,
+            target=target,
+            arguments=self.arguments,
+            request_id=self.request_id,
+            remote=self.remote,
+        )
+        row = orjson.dumps([note.as_row("ok")]).decode()
+        await self.database.admin("add_audit", entries=row)
 
     def service(self, kind: type[T]) -> T:
         """Return what a room has for all its calls, such as its connection to a store."""

@@ -32,6 +32,7 @@ class Declared:
     idempotent: bool
     untrusted: bool
     service: bool
+    for_readers: bool
     input_schema: Mapping[str, Any] | None
 
 
@@ -48,6 +49,7 @@ class Tool:
     idempotent: bool
     untrusted: bool
     service: bool
+    for_readers: bool
     signature: Signature
     function: Callable[..., Any]
     input_schema: Mapping[str, Any]
@@ -82,6 +84,7 @@ def tool(
     idempotent: bool = False,
     untrusted: bool = False,
     service: bool = False,
+    for_readers: bool = False,
     input_schema: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a function as a tool; it stays an ordinary function.
@@ -95,6 +98,8 @@ def tool(
         untrusted: its text is what users wrote. A result with objects whose members are not
             declared is taken for that without being marked.
         service: it administers, so it is there for service keys alone.
+        for_readers: it changes something only when its argument `write` says so, and refuses that
+            itself for callers that may only read; they have the tool too.
         input_schema: shown in place of the signature's own, which judges the arguments all the
             same.
     """
@@ -102,7 +107,15 @@ def tool(
     if unknown:
         raise ValueError(f"unknown scopes: {', '.join(unknown)}")
     declared = Declared(
-        scopes, title, read_only, destructive, idempotent, untrusted, service, input_schema
+        scopes,
+        title,
+        read_only,
+        destructive,
+        idempotent,
+        untrusted,
+        service,
+        for_readers,
+        input_schema,
     )
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
@@ -136,6 +149,7 @@ def tools_of(module: ModuleType) -> list[Tool]:
                 idempotent=declared.idempotent,
                 untrusted=declared.untrusted or _is_open(signature.output_schema),
                 service=declared.service,
+                for_readers=declared.for_readers,
                 signature=signature,
                 function=function,
                 input_schema=shown,

@@ -120,7 +120,7 @@ class Toolbox:
                 for t in self._tools
                 if who.holds(t.scopes)
                 and allows(who.allowed_tools, t.name)
-                and (t.read_only or not who.read_only)
+                and (t.read_only or t.for_readers or not who.read_only)
                 and (who.is_service or not t.service)
             }
             offer = self._offers[key] = Offer(

@@ -98,3 +98,7 @@ DELETE FROM auth.api_keys WHERE id = $1
 -- Note when and from where keys were used last; uses are a JSON array.
 UPDATE auth.api_keys k SET last_used_at = greatest(k.last_used_at, u.at), last_used_from = u.remote::inet
 FROM json_to_recordset($1::text::json) AS u(id text, at timestamptz, remote text) WHERE k.id = u.id
+
+-- let_key_log_in(role, verifier)
+-- Let a key's role log in by itself.
+SELECT auth.let_key_log_in($1, $2)

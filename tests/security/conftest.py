@@ -16,6 +16,7 @@ from fluxbase.db.database import Database
 from fluxbase.principal import Principal
 from tests.conftest import config_for
 from tests.security import traps
+from tests.sql_callers import askers, one, sql_keys, two
 from tests.world import USER2, Caller
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from fluxbase.app.backend import Backend
     from fluxbase.auth.token import KeyKind
+
+
+__all__ = ["askers", "one", "sql_keys", "two"]  # fixtures of other tests as well
 
 
 @dataclass

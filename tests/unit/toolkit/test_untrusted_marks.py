@@ -34,6 +34,8 @@ TOOLS: Final = {
     "create_bucket": False,
     "update_bucket": False,
     "delete_bucket": False,
+    "execute_sql": True,
+    "explain_query": True,
     "list_tables": False,
     "describe_table": False,
 }
