@@ -239,4 +239,17 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "A download through a tool is limited to 10 MB.",
         ("integration/storage/test_tools.py::test_a_model_gets_the_beginning_of_what_is_too_long",),
     ),
+    "F7": (
+        "Search vector embeddings.",
+        (
+            "integration/vectors/test_search.py::test_words_find_what_means_the_same",
+            "integration/vectors/test_search.py::test_hybrid_finds_by_meaning_and_by_word",
+            "integration/vectors/test_search.py::"
+            "test_an_index_fills_the_answer_though_row_level_security_hides_most",
+        ),
+    ),
+    "F28": (
+        "read:vectors searches vectors, and nothing else does.",
+        ("security/test_matrix.py::test_a_caller_has_exactly_the_tools_of_its_row",),
+    ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fluxbase.egress.embed import Embedder
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
 from fluxbase.schema import prompts as schema_prompts
@@ -17,6 +18,7 @@ from fluxbase.storage import tools as storage_tools
 from fluxbase.storage.service import Storage, storage
 from fluxbase.tables import resources as tables_resources
 from fluxbase.tables import tools as tables_tools
+from fluxbase.tables import vector_tools
 from fluxbase.toolkit.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 ROOMS: Final = (
     tables_tools,
     tables_resources,
+    vector_tools,
     storage_tools,
     bucket_tools,
     storage_resources,
@@ -69,6 +72,7 @@ def services(config: Config, backend: Backend) -> Mapping[type, object]:
     return {
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
+        Embedder: Embedder(config.vectors.embeddings),
     }
 
 

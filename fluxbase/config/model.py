@@ -17,6 +17,7 @@ from fluxbase.config.oauth import Egress, OAuth
 from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
 from fluxbase.config.sql import Sql
 from fluxbase.config.storage import Storage
+from fluxbase.config.vectors import Vectors
 
 MOST_WORKERS = 64
 INTERNAL_SCHEMAS = ("auth", "storage", "functions", "jobs", "rpc", "vectors", "platform")
@@ -321,6 +322,7 @@ class Config(Section):
     audit: Audit = Field(default_factory=Audit, description=str(Audit.__doc__))
     sql: Sql = Field(default_factory=Sql, description=str(Sql.__doc__))
     storage: Storage = Field(default_factory=Storage, description=str(Storage.__doc__))
+    vectors: Vectors = Field(default_factory=Vectors, description=str(Vectors.__doc__))
     egress: Egress = Field(default_factory=Egress, description=str(Egress.__doc__))
     log: Log = Field(default_factory=Log, description=str(Log.__doc__))
     metrics: Metrics = Field(default_factory=Metrics, description=str(Metrics.__doc__))

@@ -322,5 +322,11 @@ def session_settings(config: DatabaseConfig) -> dict[str, str]:
         "client_connection_check_interval": "1000",
         "timezone": "UTC",
         "intervalstyle": "iso_8601",
+        # An index of vectors looks on until an answer is full, however much of what it finds is
+        # hidden by row-level security or a filter; pgvector 0.8.
+        "hnsw.iterative_scan": "strict_order",
+        "hnsw.ef_search": "100",
+        "hnsw.max_scan_tuples": "50000",
+        "ivfflat.iterative_scan": "relaxed_order",
         "jit": "off",
     }

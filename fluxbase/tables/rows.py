@@ -58,7 +58,7 @@ class Writer:
             return self._grouped(level, link)
         if not level.related:
             row = self.alias()
-            columns = [self._output(item, row) for item in level.items if isinstance(item, Output)]
+            columns = [self.output(item, row) for item in level.items if isinstance(item, Output)]
             columns += [self._hidden(sort, row, n) for n, sort in enumerate(hidden)]
             return self.page(level, row, columns, link)
         return self._with_related(level, link, hidden)
@@ -268,7 +268,8 @@ class Writer:
         value = self._sort_value(sort, row)
         return concat(sql("("), value, sql(")::text AS "), ident(hidden_name(place)))
 
-    def _output(self, item: Output, row: Sql) -> Sql:
+    def output(self, item: Output, row: Sql) -> Sql:
+        """Return one value of the answer, under its name."""
         return concat(self._value(item, row), sql(" AS "), ident(item.name))
 
     def _value(self, item: Output, row: Sql) -> Sql:

@@ -64,11 +64,20 @@ def expected(row: dict[str, Any]) -> tuple[set[str], set[str]]:
     }
 
 
+VECTORS: Final = """
+CREATE TABLE public.matrix_vectors (id int PRIMARY KEY, v extensions.vector(2));
+ALTER TABLE public.matrix_vectors ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readable ON public.matrix_vectors FOR SELECT USING (true);
+GRANT SELECT ON public.matrix_vectors TO authenticated;
+INSERT INTO public.matrix_vectors VALUES (1, '[1,0]');
+"""
+
+
 @pytest.fixture
 async def files(
     backend: Backend, http: httpx2.AsyncClient, owner: asyncpg.Connection[asyncpg.Record]
-) -> None:
-    """Put the bucket of the matrix back to its first objects, all of user1."""
+) -> AsyncGenerator[None]:
+    """Put the bucket of the matrix back to its first objects, all of user1; make some vectors."""
     await owner.execute(
         "DELETE FROM storage.objects WHERE bucket_id LIKE 'matrix%';"
         "DELETE FROM storage.buckets WHERE id LIKE 'matrix%';"
@@ -80,6 +89,9 @@ async def files(
     for key in ("kept", "moves", "goes"):
         await filer.call("upload_object", bucket="matrix", key=key, content="x")
     await backend.keys.delete("client_key", issued.id)
+    await owner.execute(VECTORS)
+    yield
+    await owner.execute("DROP TABLE public.matrix_vectors")
 
 
 def token() -> str:

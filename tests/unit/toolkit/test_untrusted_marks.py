@@ -34,6 +34,7 @@ TOOLS: Final = {
     "create_bucket": False,
     "update_bucket": False,
     "delete_bucket": False,
+    "search_vectors": True,
     "execute_sql": True,
     "explain_query": True,
     "list_tables": False,
