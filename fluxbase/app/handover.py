@@ -11,10 +11,10 @@ import orjson
 from pydantic import SecretStr
 
 from fluxbase.app.backend import Prepared
-from fluxbase.app.doctor import Finding
 from fluxbase.auth.pepper import Peppers
 from fluxbase.config import Config
 from fluxbase.db.prepare import Logins
+from fluxbase.schema.lints import Finding
 
 if TYPE_CHECKING:
     from fluxbase.app.link import Message

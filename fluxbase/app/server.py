@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 
-from fluxbase.app.doctor import Finding, judged
+from fluxbase.app.doctor import judged
 from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fluxbase.app.backend import Backend
     from fluxbase.config import Config
     from fluxbase.oauth.service import Service
+    from fluxbase.schema.lints import Finding
 
 log = logging.getLogger(__name__)
 

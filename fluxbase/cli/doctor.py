@@ -9,7 +9,6 @@ import click
 
 from fluxbase.app.backend import open_backend
 from fluxbase.app.capacity import capacity
-from fluxbase.app.doctor import Finding, lint
 from fluxbase.app.rooms import toolbox
 from fluxbase.cli.allowlists import check_config, every_tool
 from fluxbase.cli.output import cell, output_option, show_rows, table
@@ -17,6 +16,7 @@ from fluxbase.cli.settings import common_options, current, run_quietly
 from fluxbase.cli.turn import turn
 from fluxbase.db.prepare import MIN_VERSION
 from fluxbase.errors import FluxbaseError
+from fluxbase.schema.lints import Finding, lint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,6 +23,7 @@ from fluxbase.db.prepare import ADMIN_SETTINGS, Logins
 from fluxbase.db.pulse import Pulse
 from fluxbase.db.queries import queries
 from fluxbase.db.replicas import Replica, Replicas
+from fluxbase.db.sql import concat, ident, sql
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
@@ -161,6 +162,22 @@ class Database:
             if not (query.reads and error.__cause__ and is_lost(error.__cause__)):
                 raise
         return await self._ask(query, values)
+
+    async def statements(self, schema: str, limit: int) -> list[Record]:
+        """Return what pg_stat_statements, which is in `schema`, counts of this database.
+
+        Raises:
+            FluxbaseError: see `fluxbase.db.errors.translate`.
+        """
+        text = concat(
+            sql("SELECT left(query, 2000) AS query, calls, total_exec_time AS total_ms, "),
+            sql("mean_exec_time AS mean_ms, rows FROM "),
+            ident(schema, "pg_stat_statements"),
+            sql(" WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) "),
+            sql("ORDER BY total_exec_time DESC LIMIT $1"),
+        )
+        async with self._owner() as conn:
+            return await conn.fetch(text, limit, timeout=_ADMIN_TIMEOUT)
 
     @asynccontextmanager
     async def administer(self) -> AsyncGenerator[Fetch]:

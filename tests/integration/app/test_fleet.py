@@ -12,12 +12,12 @@ import pytest
 
 from fluxbase.app import fleet as fleet_module
 from fluxbase.app.backend import Backend, Prepared
-from fluxbase.app.doctor import Finding
 from fluxbase.app.fleet import Fleet
 from fluxbase.app.handover import Orders
 from fluxbase.app.server import Server, Siblings
 from fluxbase.http import server as door
 from fluxbase.limits.shared import share
+from fluxbase.schema.lints import Finding
 from tests.conftest import config_for
 
 if TYPE_CHECKING:

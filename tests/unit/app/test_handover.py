@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from fluxbase.app.backend import Prepared
-from fluxbase.app.doctor import Finding
 from fluxbase.app.handover import (
     Orders,
     as_message,
@@ -22,6 +21,7 @@ from fluxbase.app.link import Link
 from fluxbase.auth.pepper import Peppers
 from fluxbase.config import Config, load
 from fluxbase.db.prepare import Logins
+from fluxbase.schema.lints import Finding
 
 if TYPE_CHECKING:
     from pathlib import Path
