@@ -67,13 +67,20 @@ class Blobs:
         deleted = 0
         while True:
             rows = await self._database.admin("list_doomed_blobs", age=grace, most=_BATCH)
-            ids = [str(row["id"]) for row in rows]
-            for blob in ids:
-                await self._store.delete(blob)
+            ids = [blob for row in rows if await self._deleted(blob := str(row["id"]))]
             await self._database.admin("delete_blobs", ids=ids)
             deleted += len(ids)
             if len(ids) < _BATCH:
                 return deleted
+
+    async def _deleted(self, blob: str) -> bool:
+        """Delete bytes; one that cannot be deleted now must not keep those behind it."""
+        try:
+            await self._store.delete(blob)
+        except FluxbaseError as error:
+            log.warning("storage: a blob could not be deleted: %s", error.message)
+            return False
+        return True
 
     @asynccontextmanager
     async def _kept(self, blob: str) -> AsyncGenerator[None]:

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import secrets
+import threading
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -106,10 +107,16 @@ class LocalStore:
 
 
 class _Writer:
-    """One file that is being written; used by one thread at a time."""
+    """One file that is being written.
+
+    A thread cannot be cancelled: when its caller gives up, it may still be writing. So whoever
+    closes the file waits for it; the number of a closed file may be another file's by then.
+    """
 
     def __init__(self, passing: Path) -> None:
         self._passing = passing
+        self._turns = threading.RLock()
+        self._closed = False
         self._digest = sha256()
         self._size = 0
         try:
@@ -120,33 +127,40 @@ class _Writer:
             raise _failed(error) from error
 
     def write(self, piece: bytes) -> None:
-        left = memoryview(piece)
-        try:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-        except OSError as error:
-            raise _failed(error) from error
-        self._digest.update(piece)
-        self._size += len(piece)
+        """Write a piece."""
+        with self._turns:
+            if self._closed:
+                raise StoreUnavailable("the file was given up")
+            left = memoryview(piece)
+            try:
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+            except OSError as error:
+                raise _failed(error) from error
+            self._digest.update(piece)
+            self._size += len(piece)
 
     def finish(self, piece: bytes, target: Path) -> Stored:
         """Write the last piece and give the file its own name, both for good."""
-        self.write(piece)
-        try:
-            os.fsync(self._descriptor)
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Unlike a rename, a link never replaces what is there.
-            os.link(self._passing, target, follow_symlinks=False)
-            for folder in (target.parent, target.parent.parent):
-                _sync_folder(folder)
-        except OSError as error:
-            raise _failed(error) from error
-        return Stored(self._size, self._digest.hexdigest())
+        with self._turns:
+            self.write(piece)
+            try:
+                os.fsync(self._descriptor)
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                # Unlike a rename, a link never replaces what is there.
+                os.link(self._passing, target, follow_symlinks=False)
+                for folder in (target.parent, target.parent.parent):
+                    _sync_folder(folder)
+            except OSError as error:
+                raise _failed(error) from error
+            return Stored(self._size, self._digest.hexdigest())
 
     def discard(self) -> None:
         """Remove the temporary name, whether there is another one by now or not."""
-        os.close(self._descriptor)
-        self._passing.unlink(missing_ok=True)
+        with self._turns:
+            self._closed = True
+            os.close(self._descriptor)
+            self._passing.unlink(missing_ok=True)
 
 
 def _open_to_read(path: Path) -> int:

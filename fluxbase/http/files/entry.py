@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -72,7 +72,7 @@ class Asked:
         self.method: str = scope["method"]
         self.path: Mapping[str, str] = scope.get("path_params", {})
         self.headers = _joined(scope["headers"])
-        self.query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        self.query = _query(scope["query_string"])
         self.send = send
         self.allowed: Pass | None = None
         self._receive = receive
@@ -177,6 +177,13 @@ def _joined(headers: Headers) -> dict[str, str]:
     return found
 
 
+def _query(text: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(text.decode("latin-1"), max_num_fields=20))
+    except ValueError:  # nothing that is asked for here has so many
+        return {}
+
+
 def whole(text: str | None, name: str) -> int | None:
     """Return a header's number of bytes.
 
@@ -188,6 +195,3 @@ def whole(text: str | None, name: str) -> int | None:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise InvalidArgument(f"{name}: a number of bytes is expected")
     return int(text)
-
-
-Json = dict[str, Any]

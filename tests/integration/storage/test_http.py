@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -241,17 +242,10 @@ async def test_a_signed_url_that_was_changed_or_made_up_is_refused(
     await kept(one)
     url = await url_of(one, bucket="files", key="a.bin")
     path, _, token = url.partition("?token=")
-    body, _, mac = token.partition(".")
-    for wrong in (
-        "",
-        "x",
-        body,
-        f"{body}.",
-        f".{mac}",
-        f"{body}x.{mac}",
-        f"{body}.{mac[:-1]}A",
-        token + "=",
-    ):
+    assert USER1 not in str(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    middle = len(token) // 2
+    changed = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    for wrong in ("", "x", token[:-1], token[1:], token + "A", f"{token}=", changed, "A" * 9000):
         answer = await http.get(path, params={"token": wrong})
         assert answer.status_code == 401, wrong
     foreign = Signer(bytes(32))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -226,3 +228,27 @@ async def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     target.symlink_to(secret)
     with pytest.raises(StoreUnavailable):
         await read(store, blob)
+
+
+async def test_who_gives_up_waits_for_the_thread_that_still_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes, goes_on = threading.Event(), threading.Event()
+    real = os.write
+
+    def slow(descriptor: int, data: bytes) -> int:
+        writes.set()
+        goes_on.wait(10)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    putting = asyncio.ensure_future(LocalStore(tmp_path).put(str(uuid4()), pieces(b"x" * 2 * MIB)))
+    await asyncio.to_thread(writes.wait, 10)
+    putting.cancel()
+    await asyncio.wait((putting,), timeout=0.2)
+    # Closing the file now would let the thread write into whatever is opened next.
+    assert not putting.done()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []  # noqa: ASYNC240
