@@ -197,5 +197,10 @@ def _pooled_settings(config: Config) -> dict[str, str]:
         return {}
     direct = config.database.model_copy(update={"pooler": "none"})
     settings = session_settings(direct)
-    # Each transaction says by itself whether it reads or writes.
-    return {k: v for k, v in settings.items() if k != "default_transaction_read_only"}
+    # Each transaction says by itself whether it reads or writes; and settings of an extension that
+    # is not loaded yet may only be given to a login by a superuser.
+    return {
+        name: value
+        for name, value in settings.items()
+        if name != "default_transaction_read_only" and "." not in name
+    }
