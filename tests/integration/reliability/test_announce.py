@@ -100,9 +100,7 @@ async def unannounced(backend: Backend) -> AsyncGenerator[None]:
     names = ("fluxbase_catalog_changed", "fluxbase_catalog_dropped")
     for name in names:
         await conn.execute(f"ALTER EVENT TRIGGER {name} DISABLE")
-    blind = replace(
-        backend,
-    )
+    blind = replace(backend, announced=False, postgres=None)
     try:
         async with Server(blind).running():
             yield
