@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from fluxbase.db.sql import Sql, catalog_type, concat, ident, join, sql
+from fluxbase.egress.embed import Embedder
 from fluxbase.errors import FluxbaseError, Forbidden, InvalidArgument
 from fluxbase.grammar import query
 from fluxbase.grammar.conditions import Operand
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Metric = Literal["cosine", "l2", "inner_product", "l1"]
 NAME: Final = "similarity"
+THRESHOLD: Final = 0.7  # of cosine, unless somebody says otherwise
 _OPERATORS: Final[dict[Metric, Sql]] = {
     "cosine": sql(" OPERATOR(extensions.<=>) "),
     "l2": sql(" OPERATOR(extensions.<->) "),
@@ -99,6 +101,20 @@ async def nearest(ctx: Context, near: Near) -> Nearest:
         raise told from error.__cause__
     ctx.rows = row[2]
     return Nearest(row[1], row[2])
+
+
+async def vector_of(ctx: Context, words: str, *, needed: bool = True) -> list[float] | None:
+    """Return the vector of some words by the server's model; without a model `None` if not needed.
+
+    Raises:
+        InvalidArgument: there is no model, and the vector is needed.
+        Unavailable: the model does not answer.
+    """
+    embedder = ctx.service(Embedder)
+    if not (needed or embedder.is_configured):
+        return None
+    [vector] = await embedder.embed([words])
+    return vector
 
 
 @dataclass(slots=True)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
+from fluxbase.errors import InvalidArgument
 from fluxbase.grammar.query import Settings
 from fluxbase.tables import reading, writing
+from fluxbase.tables.nearest import THRESHOLD, Near, nearest, vector_of
 from fluxbase.tables.plan import Count  # noqa: TC001 - pydantic reads it
 from fluxbase.tables.rest import link
 from fluxbase.toolkit import Context, tool
@@ -70,6 +72,16 @@ class Embedded:
     order: str | None = None
     limit: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     offset: Annotated[int, Field(ge=0, le=2**53)] | None = None
+
+
+@checked(config=ConfigDict(extra="forbid"), frozen=True, slots=True)
+class VectorSearch:
+    """What the rows are to be near to."""
+
+    column: Annotated[str, Field(max_length=63)]
+    query: Annotated[str, Field(min_length=1, max_length=32_000)] | None = None
+    embedding: list[float] | None = None
+    threshold: float = THRESHOLD
 
 
 @dataclass(slots=True)
@@ -199,6 +211,13 @@ async def query_table(
     max_bytes: Annotated[
         int | None, Field(ge=256, description="Most bytes of rows in the answer")
     ] = None,
+    vector_search: Annotated[
+        VectorSearch | None,
+        Field(
+            description="The rows nearest in meaning instead of an order: "
+            '{"query": "late delivery", "column": "embedding"}; adds similarity'
+        ),
+    ] = None,
 ) -> Page:
     """Read rows of a table under the caller's row-level security, in PostgREST's grammar.
 
@@ -207,6 +226,12 @@ async def query_table(
     sorted. Related tables are embedded through foreign keys: select
     `id,author(name),comments!inner(body)`; `!name` tells between several relationships.
     """
+    if vector_search is not None:
+        if (order, after, count, embed, output, offset) != (None, None, None, None, "json", 0):
+            raise InvalidArgument(
+                "vector_search: order, offset, after, count, embed and output do not go with it"
+            )
+        return await _nearest(ctx, vector_search, table, select, filter, limit)
     wanted = reading.Wanted(
         table, select, filter, order, limit, offset, after, count,
         _settings(embed), output, max_bytes,
@@ -224,6 +249,34 @@ async def query_table(
     csv = reading.csv(names, found.text)
     none = JsonRows("[]")
     return Page(none, found.truncated, next_offset, found.total, found.next_after, None, csv)
+
+
+async def _nearest(
+    ctx: Context,
+    wanted: VectorSearch,
+    table: str,
+    select: str,
+    filters: dict[str, Any] | None,
+    limit: int,
+) -> Page:
+    if (wanted.query is None) == (wanted.embedding is None):
+        raise InvalidArgument("vector_search: give either query or embedding")
+    vector = wanted.embedding
+    if vector is None and wanted.query is not None:
+        vector = await vector_of(ctx, wanted.query)
+    near = Near(
+        table=table,
+        column=wanted.column,
+        vector=vector,
+        words=None,
+        text=None,
+        threshold=wanted.threshold,
+        limit=min(limit, ctx.max_rows),
+        select=select,
+        filter=filters,
+    )
+    found = await nearest(ctx, near)
+    return Page(JsonRows(found.text), truncated=False, next_offset=None, total=None)
 
 
 @tool(scopes=("read:tables",), title="Count records", read_only=True)

@@ -7,14 +7,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fluxbase.egress.embed import Embedder
 from fluxbase.errors import InvalidArgument
-from fluxbase.tables.nearest import Metric, Near, nearest
+from fluxbase.tables.nearest import (
+    THRESHOLD,
+    Metric,
+    Near,
+    nearest,
+    vector_of,
+)
 from fluxbase.tables.tools import Filter, Table  # noqa: TC001 - pydantic reads it
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonRows
-
-_THRESHOLD = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,8 @@ async def search_vectors(
     if hybrid and query is None:
         raise InvalidArgument("hybrid: words are needed, in query")
     vector: list[float] | None = embedding
-    embedder = ctx.service(Embedder)
-    if vector is None and query is not None and (embedder.is_configured or not hybrid):
-        [vector] = await embedder.embed([query])
-    if threshold is None and metric == "cosine":
-        threshold = _THRESHOLD
+    if vector is None and query is not None:
+        vector = await vector_of(ctx, query, needed=not hybrid)
     near = Near(
         table=table,
         column=column,
@@ -85,7 +85,7 @@ async def search_vectors(
         words=query if hybrid else None,
         text=text_column,
         metric=metric,
-        threshold=threshold,
+        threshold=THRESHOLD if threshold is None and metric == "cosine" else threshold,
         limit=min(limit, ctx.max_rows),
         select=select,
         filter=filter,

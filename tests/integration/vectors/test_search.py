@@ -216,3 +216,20 @@ async def test_an_index_fills_the_answer_though_row_level_security_hides_most(
     finally:
         await owner.execute("DROP INDEX passages_hnsw")
     assert recalled / (asked * 10) >= 0.95
+
+
+async def test_query_table_searches_by_meaning_as_well(one: Caller) -> None:
+    near = {"query": "automobile", "column": "embedding", "threshold": -1}
+    asked = {"table": "passages", "vector_search": near, "select": "id,body", "limit": 2}
+    page = await one.call("query_table", **asked, filter={"topic": "neq.food"})
+    assert page["rows"][0]["body"] == "The automobile needs new tyres"
+    assert set(page["rows"][0]) == {"id", "body", "similarity"}
+    assert len(page["rows"]) == 2
+    for wrong in ({"order": "id"}, {"offset": 1}, {"count": "exact"}, {"output": "csv"}):
+        with pytest.raises(Refused) as caught:
+            await one.call("query_table", **asked, **wrong)
+        assert "vector_search" in caught.value.message
+    for neither in ({"column": "embedding"}, {**near, "embedding": [1]}, {**near, "x": 1}):
+        with pytest.raises(Refused) as caught:
+            await one.call("query_table", table="passages", vector_search=neither)
+        assert caught.value.code == "FLX101"
