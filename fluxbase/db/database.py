@@ -15,6 +15,7 @@ import asyncpg
 
 from fluxbase.db import session
 from fluxbase.db.alone import Alone
+from fluxbase.db.alter import alter
 from fluxbase.db.catalog import Catalog, Fetch
 from fluxbase.db.dsn import same_login
 from fluxbase.db.errors import CONNECTION_ERRORS, is_lost, translate
@@ -27,16 +28,17 @@ from fluxbase.db.sql import concat, ident, sql
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from fluxbase.config.model import Database as DatabaseConfig
+    from fluxbase.db.alter import Note
     from fluxbase.db.audit import Entry
     from fluxbase.db.pool import Held
     from fluxbase.db.queries import Query
     from fluxbase.db.relation import Visible
     from fluxbase.db.session import Session
-    from fluxbase.db.sql import Statement
+    from fluxbase.db.sql import Sql, Statement
     from fluxbase.db.types import Connection, Record
     from fluxbase.principal import Principal
 
@@ -178,6 +180,12 @@ class Database:
         )
         async with self._owner() as conn:
             return await conn.fetch(text, limit, timeout=_ADMIN_TIMEOUT)
+
+    async def alter(self, statements: Sequence[Sql], note: Note, *, dry_run: bool) -> list[str]:
+        """Change the schema as the owner; see `fluxbase.db.alter.alter`."""
+        wait = self.config.lock_timeout
+        async with self._owner() as conn:
+            return await alter(conn, statements, note, dry_run=dry_run, lock_timeout=wait)
 
     @asynccontextmanager
     async def administer(self) -> AsyncGenerator[Fetch]:

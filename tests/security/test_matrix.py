@@ -304,7 +304,9 @@ async def test_control_without_scopes_a_hidden_tool_is_listed_and_called(
     monkeypatch.setattr(Principal, "holds", everything)
     async with serving() as http:
         jobs = Caller("jobs", callers["jobs"].id, callers["jobs"].key, http)
-        offered = [t for t in TOOLS.values() if t["scope"] not in ("administration", "advice")]
+        offered = [
+            t for t in TOOLS.values() if t["scope"] not in ("administration", "advice", "ddl")
+        ]
         assert len((await jobs.rpc("tools/list"))["result"]["tools"]) == len(offered)
         assert len(await jobs.rows("notes")) == 10
 

@@ -1,0 +1,92 @@
+"""Changes the schema as the owner: all of a change or none; it must not know what is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from fluxbase.db.errors import translate
+from fluxbase.db.queries import queries
+from fluxbase.errors import Conflict, FluxbaseError, InvalidArgument, UnknownTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxbase.db.sql import Sql
+    from fluxbase.db.types import Connection
+
+_MISTAKES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
+    "42P06": (Conflict, "there is a schema of this name already"),
+    "42P07": (Conflict, "there is a table or index of this name already"),
+    "42701": (Conflict, "there is a column of this name already"),
+    "42710": (Conflict, "there is something of this name already"),
+    "42P01": (UnknownTable, "no such table"),
+    "42703": (InvalidArgument, "no such column"),
+    "42704": (InvalidArgument, "no such type, index, policy or role"),
+    "3F000": (InvalidArgument, "no such schema"),
+    "2BP01": (Conflict, "other objects depend on it; cascade: true drops them as well"),
+    "42830": (InvalidArgument, "references: the other column has no unique constraint"),
+    "42804": (InvalidArgument, "an expression does not fit the type of its column"),
+    "42P17": (InvalidArgument, "an expression is not allowed in this place"),
+    "42P16": (InvalidArgument, "the definition cannot be"),
+    "42883": (InvalidArgument, "a function or operator does not exist for these types"),
+    "42P02": (InvalidArgument, "an expression has no parameters here"),
+    "23502": (
+        Conflict,
+        "there are rows, and the new column would be empty in them: give a default",
+    ),
+    "23505": (Conflict, "there are rows that the rule does not hold for"),
+    "23514": (Conflict, "there are rows that the rule does not hold for"),
+    "23503": (Conflict, "there are rows that the rule does not hold for"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is kept of a change."""
+
+    principal: str
+    action: str
+    target: str
+    down: str | None
+
+
+async def alter(
+    conn: Connection, statements: Sequence[Sql], note: Note, *, dry_run: bool, lock_timeout: float
+) -> list[str]:
+    """Run the statements in one transaction, and return the locks that they took.
+
+    Raises:
+        FluxbaseError: Postgres refuses one of them; nothing was changed.
+    """
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        milliseconds = str(round(lock_timeout * 1000))
+        await conn.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds)
+        for statement in statements:
+            await conn.execute(statement)
+        locks = await conn.fetch(queries()["own_locks"].sql)
+        if not dry_run:
+            up = ";\n".join(statements) + ";"
+            add = queries()["add_schema_change"].sql
+            await conn.execute(add, note.principal, note.action, note.target, up, note.down)
+    except Exception as error:
+        await transaction.rollback()
+        raise _told(error) from error
+    if dry_run:
+        await transaction.rollback()
+    else:
+        await transaction.commit()
+    return [f"{lock['mode']} on {lock['relation']}" for lock in locks]
+
+
+def _told(error: Exception) -> FluxbaseError:
+    if isinstance(error, asyncpg.PostgresError):
+        found = _MISTAKES.get(str(error.sqlstate))
+        if found is not None:
+            kind, words = found
+            return kind(words)
+    return translate(error)
