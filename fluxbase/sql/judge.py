@@ -93,7 +93,9 @@ def _tables(
     found: dict[str, None] = {}
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier):
-            continue  # a function that gives rows, which was judged as one
+            if table.args.get("db"):
+                raise RefusedSql("a function that gives rows is named without a schema here")
+            continue  # it was judged as a function
         name, schema = _folded(table.this), table.args.get("db")
         if table.args.get("catalog"):
             raise UnknownTable

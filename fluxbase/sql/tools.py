@@ -99,7 +99,7 @@ async def execute_sql(
     Tables are those of list_tables, under the same row-level security. Use query_table where it can
     do the same.
     """
-    del description  # it is for whoever reads the audit's sibling, the assistant's own log
+    del description  # for people who read along at the client; nothing of it is kept here
     if write and not ctx.who.holds(_WRITE):
         raise Forbidden("write: true needs the scope execute:sql_write")
     if write and ctx.who.read_only:

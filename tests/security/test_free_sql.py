@@ -48,6 +48,8 @@ BATTERY = [
     "SELECT 1 OPERATOR(pg_catalog.+) 1",
     "SELECT pg_catalog.set_config('role', 'x', true)",
     "SELECT \"set_config\"('role', 'x', true)",
+    "SELECT * FROM pg_catalog.generate_series(1, 2)",
+    "SELECT * FROM hidden.unnest(ARRAY[1])",
     "SELECT auth.jwt()",
     "SELECT platform.write_audit('', '', '', '', '', '', '', '')",
     "SELECT * INTO stolen FROM notes",

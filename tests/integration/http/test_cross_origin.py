@@ -41,3 +41,25 @@ async def test_without_allowed_origins_no_page_may_call(
 ) -> None:
     async with serving() as client:
         assert (await preflight(client, PAGE)).status_code == 403
+
+
+async def test_an_allowed_page_may_send_files_in_parts(serving: Any) -> None:
+    server = {"allowed_hosts": ["test"], "allowed_origins": [PAGE]}
+    async with serving(server=server) as client:
+        for method, headers in (
+            ("PUT", "content-type, if-none-match, x-client-key"),
+            ("PATCH", "tus-resumable, upload-offset, content-type, x-client-key"),
+            ("GET", "range, if-range, x-client-key"),
+        ):
+            asked = await client.options(
+                "/api/v1/storage/files/a",
+                headers={
+                    "Origin": PAGE,
+                    "Access-Control-Request-Method": method,
+                    "Access-Control-Request-Headers": headers,
+                },
+            )
+            assert asked.status_code == 200, asked.text
+        answer = await client.get("/api/v1/storage/files/a", headers={"Origin": PAGE})
+        exposed = answer.headers["access-control-expose-headers"]
+        assert {"ETag", "Upload-Offset", "Content-Range"} <= set(exposed.split(", "))

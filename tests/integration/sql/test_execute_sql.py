@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -225,3 +226,16 @@ async def test_a_revoked_key_cannot_log_in_any_more(
     assert await owner.fetchval(can, f"key_{issued.id}") is False
     await backend.keys.delete("client_key", issued.id)
     assert await owner.fetchval(can, f"key_{issued.id}") is None
+
+
+async def test_the_first_statements_of_a_key_may_come_at_once(
+    backend: Backend, one: Caller
+) -> None:
+    issued = await backend.keys.create("client_key", NewKey("at once", ("execute:sql",)))
+    caller = Caller("at once", issued.id, issued.key, one.http)
+    done = await asyncio.gather(*(run(caller, "SELECT 1 AS x") for _ in range(8)))
+    assert all(result["rows"] == [{"x": 1}] for result in done)
+    # And other instances may let the key in at the same moment.
+    asked = {"role": f"key_{issued.id}", "verifier": "another password"}
+    await asyncio.gather(*(backend.database.admin("let_key_log_in", **asked) for _ in range(6)))
+    await backend.keys.delete("client_key", issued.id)
