@@ -26,6 +26,10 @@ SCOPES: Final[dict[str, str]] = {
     "execute:sql_write": "Run SQL that changes rows",
     "admin:ddl": "Change the database schema",
 }
+# What a user may let an assistant do; the rest needs a role of its own, or is for administrators.
+GRANTABLE: Final = tuple(
+    scope for scope in SCOPES if scope not in ("execute:sql", "execute:sql_write", "admin:ddl")
+)
 ALL_SCOPES: Final = "*"
 _OF_TOKENS: Final = frozenset({"exp", "iat", "nbf", "jti", "auth_time", "session_id"})
 

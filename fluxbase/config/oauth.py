@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fluxbase.config.duration import Duration
 from fluxbase.config.section import Network, Seconds, Section
-from fluxbase.principal import SCOPES
+from fluxbase.principal import GRANTABLE
 
 
 class OAuth(Section):
@@ -54,9 +54,9 @@ class OAuth(Section):
     @field_validator("scopes")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [scope for scope in value if scope not in SCOPES]
+        unknown = [scope for scope in value if scope not in GRANTABLE]
         if unknown or not value:
-            raise ValueError("known scopes: " + ", ".join(SCOPES))
+            raise ValueError("scopes that can be granted: " + ", ".join(GRANTABLE))
         return value
 
     @model_validator(mode="after")
