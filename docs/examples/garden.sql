@@ -63,6 +63,15 @@ CREATE TABLE garden.items (
 );
 CREATE INDEX ON garden.items (plant_id);
 
+-- What may be searched by meaning: how floral, fresh and sweet a thing smells.
+CREATE TABLE garden.scents (
+  id integer PRIMARY KEY,
+  user_id uuid NOT NULL DEFAULT auth.uid(),
+  name text NOT NULL,
+  embedding extensions.vector(3) NOT NULL
+);
+CREATE INDEX ON garden.scents USING hnsw (embedding extensions.vector_cosine_ops);
+
 CREATE VIEW garden.bargains WITH (security_invoker = true) AS
   SELECT id, name, price, grower_id FROM garden.plants WHERE price < 5;
 GRANT SELECT ON garden.bargains TO authenticated;
@@ -75,7 +84,8 @@ DO $$
 DECLARE
   name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['growers', 'plants', 'care', 'depots', 'orders', 'items'] LOOP
+  FOREACH name IN ARRAY ARRAY['growers', 'plants', 'care', 'depots', 'orders', 'items',
+                              'scents'] LOOP
     EXECUTE format('ALTER TABLE garden.%I ENABLE ROW LEVEL SECURITY', name);
     EXECUTE format('CREATE POLICY own ON garden.%I TO authenticated '
                    'USING (user_id = (SELECT auth.uid())) WITH CHECK (user_id = (SELECT auth.uid()))', name);
@@ -126,5 +136,11 @@ INSERT INTO garden.items (order_id, plant_id, user_id, quantity) VALUES
   (2, 4, '00000000-0000-4000-8000-000000000001', 2),
   (3, 3, '00000000-0000-4000-8000-000000000001', 4),
   (101, 102, '00000000-0000-4000-8000-000000000002', 1);
+INSERT INTO garden.scents (id, user_id, name, embedding) VALUES
+  (1, '00000000-0000-4000-8000-000000000001', 'Lavender', '[6, 3, 2]'),
+  (2, '00000000-0000-4000-8000-000000000001', 'Mint', '[2, 6, 3]'),
+  (3, '00000000-0000-4000-8000-000000000001', 'Ripe apple', '[2, 3, 6]'),
+  (4, '00000000-0000-4000-8000-000000000001', 'Rose', '[6, 2, 3]'),
+  (101, '00000000-0000-4000-8000-000000000002', 'Jasmine', '[4, 0, 3]');
 -- Planned counts are made of statistics.
 ANALYZE garden.plants, garden.orders;
