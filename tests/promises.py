@@ -155,6 +155,7 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         (
             "security/test_injection.py::test_no_argument_of_a_tool_becomes_sql",
             "security/test_injection.py::test_no_uri_becomes_sql",
+            "security/test_sqlmap.py::test_sqlmap_finds_the_planted_holes_and_nothing_in_any_tool",
         ),
     ),
     "T2": (
