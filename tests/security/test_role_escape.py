@@ -119,7 +119,14 @@ async def test_the_login_can_become_only_client_roles(login: Any, tight: Tight, 
     names = {row["rolname"] for row in rows}
     assert {"anon", "authenticated", tight.who["user1"].role} <= names
     assert all(n in ("anon", "authenticated") or n.startswith("key_") for n in names)
-    assert not any(row["rolbypassrls"] or row["rolsuper"] or row["rolcanlogin"] for row in rows)
+    assert not any(row["rolbypassrls"] or row["rolsuper"] for row in rows)
+    # Only a key that may run SQL of its own logs in by itself, with a password that no one is told.
+    free = await owner.fetch(
+        "SELECT role_name FROM auth.api_keys "
+        "WHERE scopes && ARRAY['*', 'execute:*', 'execute:sql', 'execute:sql_write']"
+    )
+    own = {row["role_name"] for row in free}
+    assert {row["rolname"] for row in rows if row["rolcanlogin"]} <= own
     # NOINHERIT: before it becomes somebody, it may read nothing.
     for table in ("notes", "news", "unprotected"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
