@@ -110,7 +110,8 @@ async def test_a_flush_writes_what_was_there_and_does_not_chase_what_comes_meanw
     admin = backend.database.admin
 
     async def slow(name: str, /, **arguments: object) -> Any:
-        book.log.add(call("late"), "ok", None, time.perf_counter())
+        if name == "add_audit":  # the backend asks other things by itself
+            book.log.add(call("late"), "ok", None, time.perf_counter())
         return await admin(name, **arguments)
 
     monkeypatch.setattr(backend.database, "admin", slow)
