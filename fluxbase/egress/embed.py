@@ -86,12 +86,12 @@ class Embedder:
                 aiohttp.ClientSession(timeout=timeout, headers=headers) as http,
                 http.post(f"{config.url}/embeddings", json=asked, allow_redirects=False) as answer,
             ):
-                body = b""
+                body = bytearray()
                 async for piece in answer.content.iter_chunked(65_536):
                     body += piece
                     if len(body) > _MOST_BYTES:
                         return 500, b""
-                return answer.status, body
+                return answer.status, bytes(body)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 503, b""
 

@@ -15,6 +15,10 @@ _DDL = ("admin:ddl",)
 
 Schema = Annotated[str, Field(max_length=63, description="Schema")]
 Table = Annotated[str, Field(min_length=1, max_length=63, description="Table, without its schema")]
+Column = Annotated[str, Field(max_length=63, description="Column")]
+IndexName = Annotated[str, Field(max_length=63, description="Name of the index")]
+PolicyName = Annotated[str, Field(max_length=63, description="Name of the policy")]
+TypeName = Annotated[str, Field(max_length=63, description="Name of the type")]
 DryRun = Annotated[bool, Field(description="Try it, tell which locks it takes, and undo it")]
 Cascade = Annotated[bool, Field(description="Drop what depends on it as well")]
 Expression = Annotated[str | None, Field(max_length=10_000, description="An SQL expression")]
@@ -131,7 +135,7 @@ async def add_column(
 async def drop_column(
     ctx: Context,
     table: Table,
-    column: Annotated[str, Field(max_length=63, description="Column")],
+    column: Column,
     schema: Schema = "public",
     cascade: Cascade = False,
     dry_run: DryRun = False,
@@ -145,7 +149,7 @@ async def drop_column(
 async def rename_column(
     ctx: Context,
     table: Table,
-    column: Annotated[str, Field(max_length=63, description="Column")],
+    column: Column,
     new_name: Annotated[str, Field(max_length=63, description="Its new name")],
     schema: Schema = "public",
     dry_run: DryRun = False,
@@ -159,7 +163,7 @@ async def rename_column(
 async def create_index(
     ctx: Context,
     table: Table,
-    name: Annotated[str, Field(max_length=63, description="Name of the index")],
+    name: IndexName,
     columns: Annotated[list[str], Field(min_length=1, max_length=32, description="Its columns")],
     method: Annotated[ddl.Method, Field(description="hnsw and ivfflat: of vectors")] = "btree",
     unique: Annotated[bool, Field(description="No two rows may have the same")] = False,
@@ -174,7 +178,7 @@ async def create_index(
 @tool(scopes=_DDL, title="Drop index", service=True, destructive=True)
 async def drop_index(
     ctx: Context,
-    name: Annotated[str, Field(max_length=63, description="Name of the index")],
+    name: IndexName,
     schema: Schema = "public",
     dry_run: DryRun = False,
 ) -> Changed:
@@ -186,7 +190,7 @@ async def drop_index(
 async def create_policy(
     ctx: Context,
     table: Table,
-    name: Annotated[str, Field(max_length=63, description="Name of the policy")],
+    name: PolicyName,
     using: Expression = None,
     check: Expression = None,
     command: Annotated[ddl.Command, Field(description="What it is about")] = "all",
@@ -209,7 +213,7 @@ async def create_policy(
 async def drop_policy(
     ctx: Context,
     table: Table,
-    name: Annotated[str, Field(max_length=63, description="Name of the policy")],
+    name: PolicyName,
     schema: Schema = "public",
     dry_run: DryRun = False,
 ) -> Changed:
@@ -220,7 +224,7 @@ async def drop_policy(
 @tool(scopes=_DDL, title="Create enum", service=True)
 async def create_enum(
     ctx: Context,
-    name: Annotated[str, Field(max_length=63, description="Name of the type")],
+    name: TypeName,
     values: Annotated[list[str], Field(min_length=1, max_length=500, description="Its values")],
     schema: Schema = "public",
     dry_run: DryRun = False,
@@ -233,7 +237,7 @@ async def create_enum(
 @tool(scopes=_DDL, title="Drop enum", service=True, destructive=True)
 async def drop_enum(
     ctx: Context,
-    name: Annotated[str, Field(max_length=63, description="Name of the type")],
+    name: TypeName,
     schema: Schema = "public",
     dry_run: DryRun = False,
 ) -> Changed:

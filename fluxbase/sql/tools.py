@@ -158,10 +158,8 @@ async def _judged(ctx: Context, text: str, params: Values, *, write: bool) -> Ju
 
 
 async def _check_cost(ctx: Context, session: Lone, judged: Judged) -> None:
-    cost, most = (
-        await session.cost(judged.text, list(judged.values)),
-        ctx.service(SqlRules).max_cost,
-    )
+    cost = await session.cost(judged.text, list(judged.values))
+    most = ctx.service(SqlRules).max_cost
     if cost > most:
         raise TooCostly(
             f"the statement is expected to cost {cost:.0f}, and {most:.0f} is allowed",

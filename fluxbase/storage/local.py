@@ -21,6 +21,7 @@ from fluxbase.storage.store import MissingBlob, Stored, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
+    from io import FileIO
     from pathlib import Path
 
 _PIECE: Final = 1024 * 1024
@@ -52,18 +53,17 @@ class LocalStore:
 
     async def get(self, blob: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
         """Yield the bytes of a blob; see `Store`."""
-        descriptor = await asyncio.to_thread(_open_to_read, self._path(blob))
-        try:
+        # A file, not its number: cancelled now, nobody is left to close what the thread opens.
+        file = await asyncio.to_thread(_open_to_read, self._path(blob))
+        with file:
             position = start
             while end is None or position < end:
                 size = _PIECE if end is None else min(_PIECE, end - position)
-                piece = await asyncio.to_thread(os.pread, descriptor, size, position)
+                piece = await asyncio.to_thread(os.pread, file.fileno(), size, position)
                 if not piece:
                     return
                 position += len(piece)
                 yield piece
-        finally:
-            os.close(descriptor)
 
     async def size(self, blob: str) -> int | None:
         """Return the size of a blob; see `Store`."""
@@ -122,7 +122,7 @@ class _Writer:
         try:
             passing.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = os.open(passing, flags, 0o600)
+            self._file = os.fdopen(os.open(passing, flags, 0o600), "wb", buffering=0)
         except OSError as error:
             raise _failed(error) from error
 
@@ -134,7 +134,7 @@ class _Writer:
             left = memoryview(piece)
             try:
                 while left:
-                    left = left[os.write(self._descriptor, left) :]
+                    left = left[os.write(self._file.fileno(), left) :]
             except OSError as error:
                 raise _failed(error) from error
             self._digest.update(piece)
@@ -145,7 +145,7 @@ class _Writer:
         with self._turns:
             self.write(piece)
             try:
-                os.fsync(self._descriptor)
+                os.fsync(self._file.fileno())
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 # Unlike a rename, a link never replaces what is there.
                 os.link(self._passing, target, follow_symlinks=False)
@@ -159,13 +159,14 @@ class _Writer:
         """Remove the temporary name, whether there is another one by now or not."""
         with self._turns:
             self._closed = True
-            os.close(self._descriptor)
+            self._file.close()
             self._passing.unlink(missing_ok=True)
 
 
-def _open_to_read(path: Path) -> int:
+def _open_to_read(path: Path) -> FileIO:
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(path, flags), "rb", buffering=0)
     except FileNotFoundError:
         raise MissingBlob from None
     except OSError as error:

@@ -204,7 +204,7 @@ class _Search:
         return self._has_vector(row), self._distance(row)
 
     def _by_words(self, row: Sql) -> tuple[Sql, Sql]:
-        """Return which rows hold the words, and their order; also those that hold similar ones."""
+        """Return which rows hold any of the words, and their order."""
         if self.text is None:
             raise InvalidArgument("query: words are needed for this")
         config = self.slots.constant(self.near.language)
