@@ -86,6 +86,11 @@ class Principal:
         said = orjson.dumps([self.role, claims], option=orjson.OPT_SORT_KEYS)
         return f"{self.id} {sha256(said).hexdigest()[:32]}"
 
+    @property
+    def owner(self) -> str:
+        """Who has sessions and unfinished uploads: a key, or one assistant of a user."""
+        return self.id if self.client_id is None else f"{self.id} {self.client_id}"
+
     def holds(self, scopes: tuple[str, ...]) -> bool:
         """Return whether the caller holds any one of `scopes`; an empty tuple asks for none."""
         return not scopes or ALL_SCOPES in self.scopes or any(s in self.scopes for s in scopes)

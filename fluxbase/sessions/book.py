@@ -83,7 +83,7 @@ class Sessions:
         rows = await self._database.admin(
             "open_session",
             id=id_,
-            principal=_owner(who),
+            principal=who.owner,
             version=version,
             client=orjson.dumps([name for name in _ASKED if name in capabilities]).decode(),
             timeout=self.caps.timeout,
@@ -103,7 +103,7 @@ class Sessions:
 
     async def find(self, who: Principal, id_: str) -> Session | None:
         """Return the caller's session of that id and note its use; `None` when it has none."""
-        owner, now = _owner(who), time.monotonic()
+        owner, now = who.owner, time.monotonic()
         session = self._known.get(id_)
         if session is not None and session.principal != owner:
             return None
@@ -118,7 +118,7 @@ class Sessions:
     async def end(self, who: Principal, id_: str) -> bool:
         """End a session; return whether the caller had it."""
         self.forget(id_)
-        rows = await self._database.admin("end_session", id=id_, principal=_owner(who))
+        rows = await self._database.admin("end_session", id=id_, principal=who.owner)
         return bool(rows)
 
     async def set_log_level(self, session: Session, level: str) -> None:
@@ -204,7 +204,3 @@ class Sessions:
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return session
-
-
-def _owner(who: Principal) -> str:
-    return who.id if who.client_id is None else f"{who.id} {who.client_id}"

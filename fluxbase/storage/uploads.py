@@ -125,12 +125,12 @@ class Uploads:
     ) -> Upload:
         """Begin an upload; raises what `Objects.admit` does, and `TooManyUploads`."""
         await self._objects.check_writable(ctx, bucket, key, content_type, size)
-        count = await self._database.admin("count_uploads", principal=_owner(ctx.who))
+        count = await self._database.admin("count_uploads", principal=ctx.who.owner)
         if count[0]["count"] >= self._config.max_uploads_per_key:
             raise TooManyUploads(hint="finish or delete some, or wait until they expire")
         rows = await self._database.admin(
             "add_upload",
-            principal=_owner(ctx.who),
+            principal=ctx.who.owner,
             bucket=bucket,
             name=key,
             size=size,
@@ -150,7 +150,7 @@ class Uploads:
             asked = str(UUID(id_))
         except ValueError:
             raise UnknownUpload from None
-        rows = await self._database.admin("find_upload", id=asked, principal=_owner(who))
+        rows = await self._database.admin("find_upload", id=asked, principal=who.owner)
         if not rows:
             raise UnknownUpload
         row = rows[0]
@@ -258,7 +258,3 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes:
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _owner(who: Principal) -> str:
-    return who.id if who.client_id is None else f"{who.id} {who.client_id}"
