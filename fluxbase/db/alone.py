@@ -263,6 +263,8 @@ _MISTAKES: Final = {
     "42P18": "the type of a parameter is not clear; cast it ($1::int)",
     "42P01": "a table is not there, or not at this place of the statement",
     "42601": "the statement is not well formed",
+    "42704": "a type, or a text search configuration, is not there",
+    "0A000": "Postgres does not do this",
     "42P10": "a column reference is wrong, such as a position in ORDER BY",
     "42846": "a value cannot be cast to that type",
     "21000": "a subquery that stands for one value gives several rows",

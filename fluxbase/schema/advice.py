@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fluxbase.db.sql import ident
 from fluxbase.schema.lints import lint
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ async def security(ctx: Context) -> list[Advice]:
     ]
     for row in await ctx.database.admin("advise_policies", schemas=schemas):
         text = f"the policy {row['policy']} lets clients {_verb(row['command'])} every row"
-        fix = f'ALTER POLICY "{row["policy"]}" ON {row["target"]} USING (…) WITH CHECK (…);'
+        policy = ident(row["policy"])
+        fix = f"ALTER POLICY {policy} ON {row['target']} USING (…) WITH CHECK (…);"
         found.append(Advice("policy_always_true", "warning", row["target"], text, fix))
     for row in await ctx.database.admin("advise_grants", schemas=schemas):
         text = f"{row['grantee']} may {row['privilege']}, and no policy ever lets it"

@@ -23,14 +23,21 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = frozenset(
     {
-        *("bigint", "integer", "smallint", "numeric", "real", "double_precision", "boolean"),
-        *("text", "varchar", "char", "uuid", "bytea", "json", "jsonb", "inet", "cidr", "macaddr"),
-        *("date", "time", "timetz", "timestamp", "timestamptz", "interval", "bit", "varbit"),
-        *("money", "tsvector", "tsquery", "point", "int4range", "int8range", "numrange"),
+        *("bigint", "integer", "smallint", "real", "double_precision", "boolean"),
+        *("int", "int2", "int4", "int8", "float4", "float8", "bool"),
+        *("text", "uuid", "bytea", "json", "jsonb", "inet", "cidr", "macaddr", "date", "money"),
+        *("tsvector", "tsquery", "point", "int4range", "int8range", "numrange"),
         *("daterange", "tsrange", "tstzrange"),
     }
 )
 _VECTORS: Final = frozenset({"vector", "halfvec", "sparsevec"})
+_NUMBERS: Final = frozenset({"numeric", "decimal"})  # of digits, and of those behind the point
+_SIZED: Final = frozenset(
+    {
+        *("varchar", "char", "bit", "varbit", "time", "timetz", "timestamp", "timestamptz"),
+        *("interval", *_NUMBERS, *_VECTORS),
+    }
+)
 _TYPE: Final = re.compile(
     r"([a-z][a-z0-9_ ]{0,30}?)(\((\d{1,5})(?:, ?(\d{1,3}))?\))?((?:\[\]){0,3})"
 )
@@ -159,7 +166,11 @@ def create_index(
     if not columns:
         raise InvalidArgument("columns: at least one is needed")
     names = [ident(_name(column, "columns")) for column in columns]
+    if unique and method != "btree":
+        raise InvalidArgument("unique: only a btree index can be")
     if method in ("hnsw", "ivfflat"):
+        if len(names) > 1:
+            raise InvalidArgument("columns: an index of vectors has one")
         names = [concat(names[0], sql(" extensions.vector_cosine_ops"))]
     made = concat(
         sql("CREATE UNIQUE INDEX ") if unique else sql("CREATE INDEX "),
@@ -188,6 +199,12 @@ def create_policy(
     """Make a permissive policy, and turn row-level security on."""
     if not 1 <= len(name) <= 63 or not name.isprintable():
         raise InvalidArgument("name: 1 to 63 printable characters are expected")
+    if using is not None and command == "insert":
+        raise InvalidArgument("using: rows that are inserted are not there yet", hint="give check")
+    if check is not None and command in ("select", "delete"):
+        raise InvalidArgument("check: it is for rows that are written", hint="give using")
+    if using is None and check is None:
+        raise InvalidArgument("using, check: at least one is needed")
     on = _table(schema, table)
     to = join(", ", [ident(_name(role, "roles")) for role in roles]) if roles else sql("PUBLIC")
     made = [
@@ -213,6 +230,8 @@ def create_enum(schema: str, name: str, values: Sequence[str]) -> Change:
     """Make a type of named values."""
     if not values or any(not 1 <= len(v) <= 63 or not v.isprintable() for v in values):
         raise InvalidArgument("values: 1 to 63 printable characters each are expected")
+    if len({*values}) < len(values):
+        raise InvalidArgument("values: each may be there once")
     kind = _table(schema, name)
     words = join(", ", [Sql("'" + value.replace("'", "''") + "'") for value in values])
     made = concat(sql("CREATE TYPE "), kind, sql(" AS ENUM ("), words, sql(")"))
@@ -266,12 +285,14 @@ def _type(text: str) -> Sql:
         return Sql(f"{ident(_schema(enum[1]), enum[2])}{enum[3]}")
     found = _TYPE.fullmatch(text.strip().lower())
     name = found[1].strip().replace(" ", "_") if found else ""
-    if found is None or name not in _PLAIN | _VECTORS:
+    if found is None or name not in _PLAIN | _SIZED:
         raise InvalidArgument(
             "type: no such type here",
             hint="such as text, varchar(80), numeric(10,2), timestamptz, uuid, jsonb, text[], "
             "vector(1536), or an enum as schema.name",
         )
+    if (found[3] and name not in _SIZED) or (found[4] and name not in _NUMBERS):
+        raise InvalidArgument("type: this one has no such length")
     base = f"extensions.{name}" if name in _VECTORS else name.replace("_", " ")
     return Sql(f"{base}{found[2] or ''}{found[5]}")
 

@@ -153,6 +153,50 @@ async def test_no_argument_is_more_than_what_it_stands_for(
     assert await owner.fetchval("SELECT count(*) FROM notes") == 17
 
 
+def column(type_: str, **more: str) -> dict[str, Any]:
+    return {"name": "made_table", "columns": [{"name": "a", "type": type_, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "word"),
+    [
+        ("create_policy", {"table": "inbox", "command": "insert", "using": "true"}, "using"),
+        ("create_policy", {"table": "inbox", "command": "select", "check": "true"}, "check"),
+        ("create_policy", {"table": "inbox"}, "at least one"),
+        ("create_policy", {"table": "inbox", "roles": ["nobody"], "using": "true"}, "role"),
+        ("create_index", {"table": "inbox", "columns": ["id"], "method": "gin"}, "type"),
+        ("create_index", {"table": "inbox", "columns": ["body"], "method": "hnsw"}, "type"),
+        ("create_index", {"table": "inbox", "columns": ["id", "body"], "method": "hnsw"}, "one"),
+        (
+            "create_index",
+            {"table": "inbox", "columns": ["id"], "method": "hash", "unique": True},
+            "btree",
+        ),
+        ("create_table", column("text(3)"), "length"),
+        ("create_table", column("varchar(3, 1)"), "length"),
+        ("create_table", column("numeric(2000, 3)"), "out of range"),
+        ("create_table", column("vector(99999)"), "out of range"),
+        ("create_table", column("bigint", check="(SELECT 1) = 1"), "subquery"),
+        ("create_enum", {"values": ["a", "a"]}, "once"),
+        ("create_policy", {"table": "all_notes", "using": "true"}, "view"),
+        ("drop_index", {"name": "notes_pkey"}, "depend"),
+    ],
+)
+async def test_what_cannot_be_is_refused_in_words_of_its_own(
+    service: Caller, tool: str, arguments: dict[str, Any], word: str
+) -> None:
+    error = await refused(service, tool, **{"name": "made_x", **arguments, "dry_run": True})
+    assert error.code in ("FLX101", "FLX506")
+    assert word in error.message
+
+
+@pytest.mark.parametrize(
+    "kind", ["int", "int8", "bool", "decimal(4, 2)", "timestamptz(3)", "float8[]"]
+)
+async def test_the_other_names_of_types_are_known_too(service: Caller, kind: str) -> None:
+    assert (await service.call("create_table", **column(kind), dry_run=True))["success"] is True
+
+
 @pytest.mark.parametrize(
     "schema", ["auth", "storage", "platform", "pg_catalog", "extensions", "x y"]
 )

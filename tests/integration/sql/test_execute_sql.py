@@ -171,6 +171,7 @@ async def test_a_write_that_breaks_a_rule_changes_nothing(
 async def test_mistakes_are_explained_without_a_word_of_postgres(one: Caller) -> None:
     for sql, params, said in (
         ("SELECT nothing FROM notes", [], "a column does not exist"),
+        ("SELECT to_tsvector('klingon', title) FROM notes", [], "configuration, is not there"),
         ("SELECT FROM WHERE", [], "cannot be read at line 1"),
         ("SELECT id = $1 FROM notes", ["x"], "function or operator does not exist"),
         ("SELECT * FORM notes WHERE", [], "cannot be read"),
