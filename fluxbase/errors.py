@@ -8,6 +8,7 @@ FluxbaseError
 ├── UnknownColumn         FLX202  no such column for this caller
 ├── UnknownBucket         FLX204  no such bucket for this caller
 ├── UnknownObject         FLX205  no such object for this caller
+├── UnknownCollection     FLX206  no such collection for this caller
 ├── Unauthenticated       FLX301  no credential, or not a valid one
 ├── Forbidden             FLX302  the caller may not do this
 │   └── InsufficientScope FLX305  an assistant needs a scope that was not granted
@@ -108,6 +109,12 @@ class UnknownObject(FluxbaseError):
     """The object does not exist, or not for this caller: the two look the same on purpose."""
 
     code, title, status = "FLX205", "No such object", 404
+
+
+class UnknownCollection(FluxbaseError):
+    """The collection does not exist, or not for this caller: the two look the same on purpose."""
+
+    code, title, status = "FLX206", "No such collection", 404
 
 
 class Unauthenticated(FluxbaseError):

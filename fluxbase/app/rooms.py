@@ -21,6 +21,8 @@ from fluxbase.tables import resources as tables_resources
 from fluxbase.tables import tools as tables_tools
 from fluxbase.tables import vector_tools
 from fluxbase.toolkit.toolbox import Toolbox
+from fluxbase.vectors import tools as collection_tools
+from fluxbase.vectors.purse import DayPurse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from fluxbase.app.backend import Backend
     from fluxbase.config import Config
+    from fluxbase.db.database import Database
     from fluxbase.http.gate import Gate
     from fluxbase.observe import Observer
     from fluxbase.toolkit.runner import Runner
@@ -38,6 +41,7 @@ ROOMS: Final = (
     tables_tools,
     tables_resources,
     vector_tools,
+    collection_tools,
     storage_tools,
     bucket_tools,
     storage_resources,
@@ -75,8 +79,16 @@ def services(config: Config, backend: Backend) -> Mapping[type, object]:
     return {
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
-        Embedder: Embedder(config.vectors.embeddings),
+        Embedder: embedder(config, backend.database),
     }
+
+
+def embedder(config: Config, database: Database) -> Embedder:
+    """Return the model of a configuration."""
+    embeddings = config.vectors.embeddings
+    most = embeddings.max_tokens_per_day
+    purse = None if most is None else DayPurse(database, most)
+    return Embedder(embeddings, purse, database.embed_by)
 
 
 def open_files(

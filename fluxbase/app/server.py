@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.applications import Starlette
 
 from fluxbase.app.doctor import judged
+from fluxbase.app.fillers import Fillers
 from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
@@ -110,6 +111,7 @@ class Server:
             verifier=token_verifier(config),
         )
         self.lines = Lines(backend.database, backend.peppers, caps(config))
+        self._fillers = Fillers(backend.database, config)
         self.listener = Listener(
             lambda: backend.database.logins.admin,
             {
@@ -118,6 +120,7 @@ class Server:
                 "fluxbase_sessions": self.lines.hear,
                 "fluxbase_grants": self._forget_grants,
                 "fluxbase_resources": self.lines.hear_of_resource,
+                "fluxbase_embeddings": self._fillers.hear,
             },
         )
         self.findings: list[Finding] = []
@@ -155,6 +158,7 @@ class Server:
             *self.lines.work(),
             lambda: every(600, self._prune_grants),
             lambda: every(_SWEEPS_FILES, self._sweep_files),
+            self._fillers.run,
         ]
         background.append(lambda: every(1, self._compare_catalog))
         if not self._backend.announced:
@@ -261,6 +265,7 @@ class Server:
             self.dispatcher, self.gate = dispatcher, gate
             self.authenticator.bearers = login.bearers if login else None
             self._login = login
+            self._fillers.configure(config)
             self.lines.show(dispatcher.lists.seen, box, caps(config))
             self.config = config
             self._app = app

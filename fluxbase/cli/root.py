@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "users": "users",
     "oauthclients": "clients",
     "storage": "storage",
+    "vectors": "vectors",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from fluxbase.config.section import Positive, Seconds, Section
 
 
 class Embeddings(Section):
-    """A model that turns texts into vectors, behind an OpenAI-compatible endpoint."""
+    """A model that turns texts into vectors: an OpenAI-compatible endpoint, or a function."""
 
     url: str | None = Field(
         default=None,
         description="Its base address, such as `https://api.openai.com/v1`. Without one, callers "
         "give vectors themselves, or search by words (`hybrid`).",
+    )
+    function: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_]\w{0,62}\.[A-Za-z_]\w{0,62}$",
+        description="A function of the database in place of an endpoint, such as `ai.embed`: "
+        "takes a text, returns its vector; it runs as the owner of the database.",
     )
     model: str = Field(default="text-embedding-3-small", description="Name of the model.")
     api_key: SecretStr | None = Field(default=None, description="Sent as a bearer token.")
@@ -27,6 +33,14 @@ class Embeddings(Section):
     )
     max_characters: Positive = Field(default=32_000, description="Longest text that is sent.")
     timeout: Seconds = Field(default=10.0, description="Time limit of one request.")
+    concurrency: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=2, description="Requests at a time of each server process that fills collections."
+    )
+    max_tokens_per_day: Positive | None = Field(
+        default=None,
+        description="Most tokens that all servers together send on one day (UTC); then texts wait "
+        "for the next day, and searches by words alone are refused.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -34,6 +48,12 @@ class Embeddings(Section):
         if value is not None and not value.startswith(("https://", "http://")):
             raise ValueError("an address such as https://api.openai.com/v1 is expected")
         return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.url is not None and self.function is not None:
+            raise ValueError("give either url or function")
+        return self
 
 
 class Vectors(Section):

@@ -14,8 +14,9 @@ from fluxbase.errors import Conflict, FluxbaseError, InvalidArgument, UnknownTab
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fluxbase.db.queries import Query
     from fluxbase.db.sql import Sql
-    from fluxbase.db.types import Connection
+    from fluxbase.db.types import Connection, Record
 
 _MISTAKES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "42P06": (Conflict, "there is a schema of this name already"),
@@ -93,6 +94,30 @@ async def alter(
     else:
         await transaction.commit()
     return [f"{lock['mode']} on {lock['relation']}" for lock in locks]
+
+
+async def reshape(
+    conn: Connection, query: Query, values: Sequence[object], *, dry_run: bool, lock_timeout: float
+) -> list[Record]:
+    """Run a named query that changes the schema, whole or not at all, and return its rows.
+
+    Raises:
+        FluxbaseError: Postgres refuses it; nothing was changed.
+    """
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        milliseconds = str(round(lock_timeout * 1000))
+        await conn.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds)
+        rows = await conn.fetch(query.sql, *values)
+    except Exception as error:
+        await transaction.rollback()
+        raise _told(error) from error
+    if dry_run:
+        await transaction.rollback()
+    else:
+        await transaction.commit()
+    return rows
 
 
 def _told(error: Exception) -> FluxbaseError:

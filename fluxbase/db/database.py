@@ -15,7 +15,7 @@ import asyncpg
 
 from fluxbase.db import session
 from fluxbase.db.alone import Alone
-from fluxbase.db.alter import alter
+from fluxbase.db.alter import alter, reshape
 from fluxbase.db.catalog import Catalog, Fetch
 from fluxbase.db.dsn import same_login
 from fluxbase.db.errors import CONNECTION_ERRORS, is_lost, translate
@@ -25,6 +25,7 @@ from fluxbase.db.pulse import Pulse
 from fluxbase.db.queries import queries
 from fluxbase.db.replicas import Replica, Replicas
 from fluxbase.db.sql import concat, ident, sql
+from fluxbase.db.vector_index import VectorIndex, build
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 _ADMIN_TIMEOUT: Final = 10.0
+_LONG_TIMEOUT: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,36 @@ class Database:
                 raise
         return await self._ask(query, values)
 
+    async def work(self, name: str, /, **arguments: object) -> list[Record]:
+        """Return the rows of a named query that may take minutes, run as the owner.
+
+        Raises:
+            FluxbaseError: see `fluxbase.db.errors.translate`.
+        """
+        query = queries()[name]
+        async with self._owner() as conn:
+            return await conn.fetch(query.sql, *query.bind(arguments), timeout=_LONG_TIMEOUT)
+
+    async def embed_by(self, function: str, texts: Sequence[str]) -> list[str]:
+        """Return what a function `schema.name` makes of each text, as text, run as the owner.
+
+        Raises:
+            FluxbaseError: see `fluxbase.db.errors.translate`.
+        """
+        statement = concat(
+            sql("SELECT "),
+            ident(*function.split(".")),
+            sql("(u.t)::text AS made FROM unnest($1::text[]) WITH ORDINALITY u(t, n) ORDER BY n"),
+        )
+        async with self._owner() as conn:
+            rows = await conn.fetch(statement, list(texts), timeout=_LONG_TIMEOUT)
+        return [row["made"] or "" for row in rows]
+
+    async def build_index(self, wanted: VectorIndex) -> bool:
+        """Build an index of vectors while others write; see `fluxbase.db.vector_index.build`."""
+        async with self._owner() as conn:
+            return await build(conn, wanted)
+
     async def statements(self, schema: str, limit: int) -> list[Record]:
         """Return what pg_stat_statements, which is in `schema`, counts of this database.
 
@@ -185,7 +217,18 @@ class Database:
         """Change the schema as the owner; see `fluxbase.db.alter.alter`."""
         wait = self.config.lock_timeout
         async with self._owner() as conn:
-            return await alter(conn, statements, note, dry_run=dry_run, lock_timeout=wait)
+            locks = await alter(conn, statements, note, dry_run=dry_run, lock_timeout=wait)
+        self.catalog.forget()  # whoever changed it sees the change with the next call
+        return locks
+
+    async def reshape(self, name: str, /, *, dry_run: bool, **arguments: object) -> list[Record]:
+        """Change the schema by a named query; see `fluxbase.db.alter.reshape`."""
+        query, wait = queries()[name], self.config.lock_timeout
+        values = query.bind(arguments)
+        async with self._owner() as conn:
+            rows = await reshape(conn, query, values, dry_run=dry_run, lock_timeout=wait)
+        self.catalog.forget()
+        return rows
 
     @asynccontextmanager
     async def administer(self) -> AsyncGenerator[Fetch]:

@@ -1,8 +1,8 @@
-"""Asks an OpenAI-compatible endpoint for embeddings; it must not know what they are for.
+"""Turns texts into vectors by the configured model; it must not know what they are for.
 
-The address is the administrator's, so it may lie inside; what goes there is text of callers, and
-what comes back is numbers, or an error that says no word of theirs. Source: OpenAI API reference,
-embeddings.
+The model is an OpenAI-compatible endpoint or a function of the database. The endpoint's address is
+the administrator's, so it may lie inside; what goes there is text of callers, and what comes back
+is numbers, or an error that says no word of theirs. Source: OpenAI API reference, embeddings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -24,27 +24,82 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = 3
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_REFUSED: Final = frozenset({400, 413, 422})  # it is about the texts, not about the endpoint
+_LETTERS: Final = 4  # of one token, where the endpoint does not count them
+
+
+class TextRefused(InvalidArgument):
+    """The model answers, and does not take one of the texts."""
+
+    title = "The embedding model does not take this text; it may be too long"
+
+
+class Purse(Protocol):
+    """Counts what is sent to the model, for all servers together."""
+
+    async def check(self) -> None:
+        """Raise `Unavailable` when there is nothing left to spend today."""
+        ...
+
+    async def spend(self, tokens: int) -> None:
+        """Count tokens."""
+        ...
+
+
+class Function(Protocol):
+    """Asks a function of the database."""
+
+    async def __call__(self, function: str, texts: Sequence[str]) -> list[str]:
+        """Return what the function gives for each text, as text."""
+        ...
+
+
+class _Answer(NamedTuple):
+    vectors: list[list[float]]
+    tokens: int | None
 
 
 class Embedder:
     """The model of a configuration."""
 
-    def __init__(self, config: Embeddings) -> None:
+    def __init__(
+        self, config: Embeddings, purse: Purse | None = None, function: Function | None = None
+    ) -> None:
         self._config = config
+        self._purse = purse
+        self._function = function
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is an endpoint to ask."""
-        return self._config.url is not None
+        """Whether there is a model to ask."""
+        return self._config.url is not None or self._config.function is not None
+
+    @property
+    def model(self) -> str | None:
+        """The name under which its vectors are kept; those of two models cannot be compared."""
+        if not self.is_configured:
+            return None
+        return self._config.function or self._config.model
+
+    @property
+    def batch_size(self) -> int:
+        """Texts in one request."""
+        return self._config.batch_size
+
+    @property
+    def max_characters(self) -> int:
+        """The longest text that is taken."""
+        return self._config.max_characters
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the embedding of each text, in batches of the configured size.
 
         Raises:
-            InvalidArgument: no endpoint is configured, or a text is too long.
-            Unavailable: the endpoint does not answer, or not as it should.
+            InvalidArgument: no model is configured, or a text is too long.
+            TextRefused: the model answers, and does not take one of the texts.
+            Unavailable: the model does not answer as it should, or today's tokens are used up.
         """
-        if self._config.url is None:
+        if not self.is_configured:
             raise InvalidArgument(
                 "no embedding model is configured on this server",
                 hint="give `embedding` instead of `query`, or search with hybrid: true",
@@ -56,18 +111,41 @@ class Embedder:
         found: list[list[float]] = []
         size = self._config.batch_size
         for start in range(0, len(texts), size):
-            found += await self._batch(list(texts[start : start + size]))
+            found += await self._paid(list(texts[start : start + size]))
         return found
 
-    async def _batch(self, texts: list[str]) -> list[list[float]]:
+    async def _paid(self, texts: list[str]) -> list[list[float]]:
+        if self._purse is not None:
+            await self._purse.check()
+        answer = await (self._by_function(texts) if self._config.function else self._batch(texts))
+        if self._purse is not None:
+            letters = sum(map(len, texts))
+            guess = -(-letters // _LETTERS)
+            await self._purse.spend(guess if answer.tokens is None else answer.tokens)
+        return answer.vectors
+
+    async def _by_function(self, texts: list[str]) -> _Answer:
+        if self._function is None or self._config.function is None:
+            raise Unavailable("no database is there to ask")
+        rows = await self._function(self._config.function, texts)
+        try:
+            vectors = [[float(n) for n in orjson.loads(_as_json(row))] for row in rows]
+        except (orjson.JSONDecodeError, TypeError, ValueError):
+            vectors = []
+        return _Answer(_checked(vectors, len(texts)), None)
+
+    async def _batch(self, texts: list[str]) -> _Answer:
+        status, body = 0, b""
         for attempt in range(1, _ATTEMPTS + 1):
             status, body = await self._ask(texts)
             if status == 200:
-                return self._read(body, len(texts))
+                return _read(body, len(texts))
             if status not in _AGAIN or attempt == _ATTEMPTS:
                 break
             # Twice as long each time, and not all at the same moment.
             await asyncio.sleep(0.2 * 2**attempt * (0.5 + random.random()))  # noqa: S311
+        if status in _REFUSED:
+            raise TextRefused
         raise Unavailable("the embedding model does not answer as it should", retry_after=5)
 
     async def _ask(self, texts: list[str]) -> tuple[int, bytes]:
@@ -95,12 +173,26 @@ class Embedder:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 503, b""
 
-    def _read(self, body: bytes, many: int) -> list[list[float]]:
-        try:
-            items = sorted(orjson.loads(body)["data"], key=lambda item: item["index"])
-            found = [[float(n) for n in item["embedding"]] for item in items]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            found = []
-        if len(found) != many or not all(v and all(map(math.isfinite, v)) for v in found):
-            raise Unavailable("the embedding model does not answer as it should", retry_after=5)
-        return found
+
+def _as_json(row: str) -> str:
+    """Return a vector or an array of Postgres as JSON: `[1,2]` and `{1,2}`."""
+    return f"[{row[1:-1]}]" if row.startswith("{") else row
+
+
+def _read(body: bytes, many: int) -> _Answer:
+    tokens: int | None = None
+    try:
+        data = orjson.loads(body)
+        items = sorted(data["data"], key=lambda item: item["index"])
+        found = [[float(n) for n in item["embedding"]] for item in items]
+        used: object = data["usage"]["total_tokens"] if data.get("usage") else None
+        tokens = used if isinstance(used, int) and 0 <= used < 2**40 else None
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        found = []
+    return _Answer(_checked(found, many), tokens)
+
+
+def _checked(found: list[list[float]], many: int) -> list[list[float]]:
+    if len(found) != many or not all(v and all(map(math.isfinite, v)) for v in found):
+        raise Unavailable("the embedding model does not answer as it should", retry_after=5)
+    return found

@@ -42,6 +42,7 @@ _OPERATORS: Final[dict[Metric, Sql]] = {
 }
 _CANDIDATES: Final = 4  # times the limit, from each of the two lists that are fused
 _FUSED: Final = 60  # of the paper: how little the first places count more than those behind
+_ALIKE: Final = 0.45  # of `word_similarity`: one letter wrong in a word of five or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Near:
     select: str = "*"
     filter: Mapping[str, Any] | None = None
     language: str = "simple"
+    trigrams: str | None = None  # the schema of pg_trgm, where words may be spelled wrongly
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +167,14 @@ class _Search:
         )  # fmt: skip
 
     def _fused(self) -> Sql:
-        """Return the rows of two lists, by distance and by words, by their places in both."""
+        """Return the rows of several lists, by their places in all of them."""
         key = self._key()
-        lists = [self._places(self._by_words)]
+        names = join(", ", [ident(name) for name in key])
+        lists = [sql("TABLE w")]
         if self.column is not None:
             lists.append(self._places(self._by_distance))
-        names = join(", ", [ident(name) for name in key])
+        if self.near.trigrams is not None:
+            lists.append(self._places(self._by_likeness))
         row = self.writer.alias()
         same = join(
             " AND ",
@@ -179,7 +183,8 @@ class _Search:
         score = sql("f.s::float8 AS ")
         columns = [*self._outputs(row), concat(score, ident(NAME))]
         return concat(
-            sql("WITH l AS ("), join(" UNION ALL ", lists), sql("), f AS (SELECT "), names,
+            sql("WITH w AS MATERIALIZED ("), self._places(self._by_words), sql("), l AS ("),
+            join(" UNION ALL ", lists), sql("), f AS (SELECT "), names,
             sql(", sum(1.0 / ("), self.slots.constant(_FUSED), sql("::int8 + n)) AS s FROM l"),
             sql(" GROUP BY "), names, sql(" ORDER BY s DESC, "), names, sql(" LIMIT "),
             self.slots.use(LIMIT),
@@ -219,6 +224,23 @@ class _Search:
         matches = concat(document, sql(" @@ "), asked)
         rank = concat(sql("ts_rank_cd("), document, sql(", "), asked, sql(") DESC"))
         return matches, rank
+
+    def _by_likeness(self, row: Sql) -> tuple[Sql, Sql]:
+        """Return which rows hold words like those asked for, when no row holds them as they are."""
+        if self.text is None or self.near.trigrams is None:
+            raise InvalidArgument("query: words are needed for this")
+        text = concat(sql("coalesce("), row, sql("."), ident(self.text.name), sql("::text, '')"))
+        alike = concat(
+            ident(self.near.trigrams, "word_similarity"), sql("("), self.slots.use(self.words),
+            sql("::text, "), text, sql(")"),
+        )  # fmt: skip
+        least = self.slots.constant(_ALIKE)
+        # Asked for the whole statement once, so that texts are compared only then.
+        none = sql("NOT EXISTS (SELECT FROM w) AND ")
+        return (
+            concat(none, alike, sql(" >= "), least, sql("::float8")),
+            concat(alike, sql(" DESC")),
+        )
 
     def _outputs(self, row: Sql) -> list[Sql]:
         found = [

@@ -65,11 +65,14 @@ def expected(row: dict[str, Any]) -> tuple[set[str], set[str]]:
 
 
 VECTORS: Final = """
-CREATE TABLE public.matrix_vectors (id int PRIMARY KEY, v extensions.vector(2));
+CREATE TABLE public.matrix_vectors (id int PRIMARY KEY, v extensions.vector(2), body text);
 ALTER TABLE public.matrix_vectors ENABLE ROW LEVEL SECURITY;
-CREATE POLICY readable ON public.matrix_vectors FOR SELECT USING (true);
-GRANT SELECT ON public.matrix_vectors TO authenticated;
+CREATE POLICY open ON public.matrix_vectors USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE ON public.matrix_vectors TO authenticated;
 INSERT INTO public.matrix_vectors VALUES (1, '[1,0]');
+INSERT INTO vectors.collections
+  (name, source, text_column, embedding_column, dimensions, metric, index_kind)
+VALUES ('matrix', 'public.matrix_vectors', 'body', 'v', 2, 'cosine', 'none');
 """
 
 
@@ -91,7 +94,7 @@ async def files(
     await backend.keys.delete("client_key", issued.id)
     await owner.execute(VECTORS)
     yield
-    await owner.execute("DROP TABLE public.matrix_vectors")
+    await owner.execute("DELETE FROM vectors.collections; DROP TABLE public.matrix_vectors")
 
 
 def token() -> str:

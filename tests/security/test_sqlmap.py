@@ -59,6 +59,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
         "select": "id",
         "threshold": 0.1,
     },
+    "create_collection": {"dry_run": True, "dimensions": 2},
     "list_objects": {"prefix": "k", "start_after": "a"},
     "upload_object": {"content_type": "text/plain", "metadata": {"a": "b"}},
     "copy_object": {"to_bucket": "matrix"},

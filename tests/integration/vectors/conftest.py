@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from fluxbase.auth.keys import NewKey
 from tests.integration.vectors.model import SIZE, Model, embedding, serving_model
+from tests.integration.vectors.papers import SCHEMA as PAPERS
 from tests.world import USER1, USER2, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-
-    import asyncpg
 
     from fluxbase.app.backend import Backend
 
@@ -59,9 +59,12 @@ async def passages(owner: asyncpg.Connection[asyncpg.Record]) -> None:
 async def vector_keys(backend: Backend) -> dict[str, tuple[str, str]]:
     made: dict[str, tuple[str, str]] = {}
     for name, user in (("one", USER1), ("two", USER2)):
-        new = NewKey(f"vectors of {name}", ("read:vectors", "read:tables"), user_id=user)
+        scopes = ("read:vectors", "read:tables", "write:tables")
+        new = NewKey(f"vectors of {name}", scopes, user_id=user)
         issued = await backend.keys.create("client_key", new)
         made[name] = (issued.id, issued.key)
+    issued = await backend.keys.create("service_key", NewKey("vectors", ("*",)))
+    made["service"] = (issued.id, issued.key)
     return made
 
 
@@ -86,6 +89,31 @@ async def searchers(
 @pytest.fixture
 def one(searchers: dict[str, Caller]) -> Caller:
     return searchers["one"]
+
+
+@pytest.fixture
+async def papers(
+    owner: asyncpg.Connection[asyncpg.Record], backend: Backend
+) -> AsyncGenerator[None]:
+    await owner.execute(PAPERS)
+    backend.database.catalog.forget()
+    yield
+    await owner.execute("DROP TABLE IF EXISTS public.papers, public.papers_chunks CASCADE")
+    await owner.execute("DELETE FROM vectors.collections; DELETE FROM vectors.usage")
+
+
+@pytest.fixture
+async def second_owner(
+    backend: Backend,
+) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    conn = await asyncpg.connect(backend.database.logins.admin)
+    yield conn
+    await conn.close()
+
+
+@pytest.fixture
+def admin(searchers: dict[str, Caller]) -> Caller:
+    return searchers["service"]
 
 
 @pytest.fixture

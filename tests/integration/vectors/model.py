@@ -41,11 +41,18 @@ class Model:
         self.keys: set[str | None] = set()
         self.failures = 0
         self.broken: Any = None
+        self.down = False
+        self.refuses = ""
+        self.tokens: int | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.asked.append(body)
         self.keys.add(request.headers.get("authorization"))
+        if self.down:
+            return web.Response(status=503)
+        if self.refuses and any(self.refuses in text for text in body["input"]):
+            return web.json_response({"error": "no"}, status=400)
         if self.failures:
             self.failures -= 1
             return web.json_response({"error": "too many"}, status=429)
@@ -55,7 +62,10 @@ class Model:
             {"object": "embedding", "index": n, "embedding": embedding(text)}
             for n, text in enumerate(body["input"])
         ]
-        return web.json_response({"object": "list", "data": data, "model": body["model"]})
+        answer = {"object": "list", "data": data, "model": body["model"]}
+        if self.tokens is not None:
+            answer["usage"] = {"total_tokens": self.tokens}
+        return web.json_response(answer)
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Collections: tables whose texts get their vectors by themselves."""

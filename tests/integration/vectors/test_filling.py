@@ -1,0 +1,226 @@
+"""Texts of a collection get their vectors by themselves, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.vectors.model import Model, embedding
+from tests.integration.vectors.papers import MADE, entry, filled, refused, search, until, write
+from tests.world import USER1, USER2, Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+    Owner = asyncpg.Connection[asyncpg.Record]
+
+pytestmark = pytest.mark.usefixtures("papers")
+
+
+async def test_texts_there_are_and_texts_to_come_are_embedded(
+    admin: Caller, one: Caller, two: Caller, owner: Owner
+) -> None:
+    await write(owner, USER1, "The automobile needs new tyres", "The dinner was cold")
+    await write(owner, USER2, "The car of somebody else", "")
+    made = await admin.call("create_collection", **MADE)
+    assert made == {"created": True, "collection": "papers", "waiting": 3, "dry_run": False}
+    await filled(owner)
+    assert (await search(one, query="vehicle"))[0] == "The automobile needs new tyres"
+    assert await search(two, query="vehicle") == ["The car of somebody else"]
+    await one.call("insert_record", table="papers", data={"body": "A feline sleeps"})
+    await filled(owner)
+    assert (await search(one, query="cat"))[0] == "A feline sleeps"
+    await one.call(
+        "update_record",
+        table="papers",
+        data={"body": "A dish"},
+        filter={"body": "eq.A feline sleeps"},
+    )
+    await filled(owner)
+    assert (await search(one, query="meal"))[0] == "A dish"
+    stored = await owner.fetchval("SELECT embedding::text FROM papers WHERE body = 'A dish'")
+    wanted = await owner.fetchval(
+        "SELECT $1::text::extensions.vector::text", str(embedding("A dish"))
+    )
+    assert stored == wanted
+
+
+async def test_a_text_that_becomes_empty_has_no_vector(
+    admin: Caller, one: Caller, owner: Owner
+) -> None:
+    await write(owner, USER1, "The dinner was cold")
+    await admin.call("create_collection", **MADE)
+    await filled(owner)
+    assert await search(one, query="dish") != []
+    await owner.execute("UPDATE papers SET body = NULL")
+    await filled(owner)
+    assert await owner.fetchval("SELECT embedding FROM papers") is None
+    assert await search(one, query="dish") == []
+
+
+async def test_only_a_change_of_the_text_asks_the_model_again(
+    admin: Caller, model: tuple[str, Model], owner: Owner
+) -> None:
+    await write(owner, USER1, "The dinner was cold")
+    await admin.call("create_collection", **MADE)
+    await filled(owner)
+    asked = len(model[1].asked)
+    await owner.execute("UPDATE papers SET tags = '{a}', body = body")
+    await owner.execute(
+        "UPDATE papers SET body = 'other', embedding = $1::text::extensions.vector",
+        str(embedding("given")),
+    )
+    assert await owner.fetchval("SELECT count(*) FROM vectors.queue") == 0
+    assert len(model[1].asked) == asked
+
+
+async def test_the_queue_waits_for_a_model_that_is_away_and_catches_up(
+    admin: Caller, one: Caller, model: tuple[str, Model], owner: Owner
+) -> None:
+    await admin.call("create_collection", **MADE)
+    model[1].down = True
+    await write(owner, USER1, *(f"The automobile {n}" for n in range(7)))
+    await until(owner, "SELECT EXISTS (SELECT FROM vectors.queue WHERE error IS NOT NULL)")
+    told = await entry(admin)
+    assert (told["waiting"], told["failed"]) == (7, 0)
+    assert "does not answer" in told["error"]
+    assert (await entry(one))["waiting"] is None
+    model[1].down = False
+    await filled(owner)
+    assert len(await search(one, query="vehicle", limit=10)) == 7
+    assert await owner.fetchval("SELECT count(*) FROM vectors.queue") == 0
+
+
+async def test_one_text_that_the_model_refuses_holds_nobody_up(
+    admin: Caller, one: Caller, model: tuple[str, Model], owner: Owner
+) -> None:
+    model[1].refuses = "poison"
+    await write(owner, USER1, "A dish", "poison", "A car", "A cat")
+    await admin.call("create_collection", **MADE)
+    await until(owner, "SELECT count(embedding) = 3 FROM papers")
+    assert await owner.fetchval("SELECT error FROM vectors.queue") is not None
+    for _ in range(5):  # what waits for its next attempt is due at once
+        await owner.execute("UPDATE vectors.queue SET next_at = now() WHERE next_at < 'infinity'")
+        await owner.execute("NOTIFY fluxbase_embeddings")
+        await until(owner, "SELECT bool_and(next_at > now() + interval '5 s') FROM vectors.queue")
+    told = await entry(admin)
+    assert (told["waiting"], told["failed"]) == (0, 1)
+    assert "does not take" in told["error"]
+    model[1].refuses = ""
+    assert (await admin.call("reindex_collection", name="papers"))["waiting"] == 1
+    await filled(owner)
+    assert (await search(one, query="poison"))[0] == "poison"
+    assert (await entry(admin))["failed"] == 0
+
+
+async def test_a_vector_of_an_older_text_does_not_end_the_wait(admin: Caller, owner: Owner) -> None:
+    await admin.call("create_collection", **MADE)
+    await owner.execute("UPDATE vectors.collections SET model = 'of the test'")
+    await write(owner, USER1, "older")
+    [lent] = await owner.fetch("SELECT * FROM vectors.claim('papers', 'of the test', 10, 60)")
+    await owner.execute("UPDATE papers SET body = 'newer'")
+    items = (
+        f'[{{"key": {lent["key"]}, "version": {lent["version"]}, '
+        f'"digest": "{await owner.fetchval("SELECT md5($1)", "older")}", '
+        f'"embedding": "{embedding("older")}"}}]'
+    )
+    assert await owner.fetchval("SELECT vectors.store('papers', $1::text::jsonb)", items) == 0
+    assert await owner.fetchval("SELECT embedding FROM papers") is None
+    assert await owner.fetchval("SELECT count(*) FROM vectors.queue") == 1
+
+
+async def test_what_was_lent_to_somebody_who_died_is_due_again(admin: Caller, owner: Owner) -> None:
+    await admin.call("create_collection", **MADE)
+    await owner.execute("UPDATE vectors.collections SET model = 'of the test'")
+    await write(owner, USER1, "The dinner was cold")
+    take = "SELECT count(*) FROM vectors.claim('papers', 'of the test', 10, $1)"
+    assert await owner.fetchval(take, 0.2) == 1
+    assert await owner.fetchval(take, 0.2) == 0
+    await until(owner, "SELECT next_at < clock_timestamp() FROM vectors.queue")
+    assert await owner.fetchval(take, 60.0) == 1
+
+
+async def test_a_writer_is_never_kept_waiting_by_a_vector(
+    admin: Caller, owner: Owner, second_owner: Owner
+) -> None:
+    await admin.call("create_collection", **MADE)
+    async with owner.transaction():
+        await owner.execute("INSERT INTO papers (id, user_id, body) VALUES (1, $1, 'a')", USER1)
+    await filled(owner)
+    async with owner.transaction():
+        await owner.execute("UPDATE papers SET body = 'b'")
+        items = '[{"key": {"id": 1}, "version": 1, "digest": "x", "embedding": null}]'
+        await second_owner.execute("SET statement_timeout = '3s'")
+        stored = await second_owner.fetchval(
+            "SELECT vectors.store('papers', $1::text::jsonb)", items
+        )
+        assert stored == 0
+    await filled(owner)
+
+
+async def test_the_days_tokens_bound_what_is_sent(
+    serving: Callable[..., Any],
+    admin: Caller,
+    one: Caller,
+    model: tuple[str, Model],
+    owner: Owner,
+) -> None:
+    model[1].tokens = 40
+    embeddings = {"url": model[0], "batch_size": 1, "max_tokens_per_day": 100, "concurrency": 1}
+    await admin.call("create_collection", **MADE)
+    await filled(owner)
+    async with serving(vectors={"embeddings": embeddings}) as http:
+        one.http = http
+        for text in ("one", "two", "three"):
+            await one.call("search_vectors", table="passages", query=text, column="embedding")
+        error = await refused(
+            one, "search_vectors", table="passages", query="four", column="embedding"
+        )
+    assert error.code == "FLX504"
+    assert "used up" in error.message
+    assert await owner.fetchval("SELECT tokens FROM vectors.usage") == 120
+
+
+async def test_a_function_of_the_database_may_be_the_model(
+    serving: Callable[..., Any], admin: Caller, one: Caller, owner: Owner
+) -> None:
+    await owner.execute(
+        "CREATE OR REPLACE FUNCTION public.embed_letters(t text) RETURNS real[] LANGUAGE sql "
+        "IMMUTABLE AS $$ SELECT ARRAY[length(t), length(replace(t, 'a', ''))]::real[] $$"
+    )
+    try:
+        embeddings = {"function": "public.embed_letters"}
+        async with serving(vectors={"embeddings": embeddings}) as http:
+            admin.http = one.http = http
+            await write(owner, USER1, "aaaa", "bbbb")
+            await admin.call("create_collection", **{**MADE, "dimensions": 2})
+            await filled(owner)
+            assert (await search(one, query="aaa", limit=1)) == ["aaaa"]
+            assert (await entry(one))["model"] == "public.embed_letters"
+    finally:
+        await owner.execute("DROP FUNCTION public.embed_letters")
+
+
+async def test_vectors_of_two_models_are_not_compared(
+    serving: Callable[..., Any],
+    admin: Caller,
+    one: Caller,
+    model: tuple[str, Model],
+    owner: Owner,
+) -> None:
+    await write(owner, USER1, "A car")
+    await admin.call("create_collection", **MADE)
+    await filled(owner)
+    async with serving(vectors={"embeddings": {"url": model[0], "model": "newer"}}) as http:
+        one.http = admin.http = http
+        error = await refused(one, "search_vectors", collection="papers", query="a")
+        assert "another model" in error.message
+        error = await refused(admin, "reindex_collection", name="papers")
+        assert "another model" in error.message
+        assert (await admin.call("reindex_collection", name="papers", every=True))["waiting"] == 1
+        await filled(owner)
+        assert await search(one, query="a") == ["A car"]
+        assert (await entry(one))["model"] == "newer"
