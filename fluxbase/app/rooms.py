@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from fluxbase.egress.embed import Embedder
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
-from fluxbase.schema import admin_tools, ddl_tools
+from fluxbase.schema import admin_tools, alter_tools, ddl_tools
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
 from fluxbase.schema import tools as schema_tools
@@ -49,6 +49,7 @@ ROOMS: Final = (
     schema_tools,
     admin_tools,
     ddl_tools,
+    alter_tools,
     schema_resources,
     schema_prompts,
 )

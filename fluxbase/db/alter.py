@@ -35,20 +35,39 @@ _MISTAKES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
         "other objects depend on it; where cascade is an argument, true drops them as well",
     ),
     "42830": (InvalidArgument, "references: the other column has no unique constraint"),
-    "42804": (InvalidArgument, "an expression or index does not fit the type of its column"),
-    "22023": (InvalidArgument, "a length or precision is out of range"),
+    "42804": (
+        InvalidArgument,
+        "an expression, index or default does not fit the type of its column; another type may "
+        "need using, and another default",
+    ),
+    "22023": (
+        InvalidArgument,
+        "a length or precision is out of range, or an enum has no such value",
+    ),
     "0A000": (
         InvalidArgument,
-        "Postgres does not do this, such as a subquery in an expression of a column",
+        "Postgres does not do this, such as a subquery in an expression of a column, or another "
+        "type of a column that a view, a policy or a generated column needs",
     ),
+    "42601": (
+        InvalidArgument,
+        "an expression cannot be read, or the column is generated or an identity, which cannot be "
+        "changed like this",
+    ),
+    "42611": (InvalidArgument, "using: a generated column is computed anew without it"),
+    "42803": (InvalidArgument, "an expression of one row cannot have aggregates"),
+    "42P20": (InvalidArgument, "an expression of one row cannot have window functions"),
     "42809": (InvalidArgument, "this is another kind of object, such as a view"),
     "42P17": (InvalidArgument, "an expression is not allowed in this place"),
-    "42P16": (InvalidArgument, "the definition cannot be"),
+    "42P16": (
+        InvalidArgument,
+        "the definition cannot be, such as a primary key that may be null",
+    ),
     "42883": (InvalidArgument, "a function or operator does not exist for these types"),
     "42P02": (InvalidArgument, "an expression has no parameters here"),
     "23502": (
         Conflict,
-        "there are rows, and the new column would be empty in them: give a default",
+        "there are rows in which the column is or would be empty: give a default, or fill them",
     ),
     "23505": (Conflict, "there are rows that the rule does not hold for"),
     "23514": (Conflict, "there are rows that the rule does not hold for"),

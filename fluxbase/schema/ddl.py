@@ -1,48 +1,34 @@
-"""Makes the SQL of a change of the schema, and of what takes it back; pure.
+"""Makes the SQL that makes, drops and renames what a schema has, and of what takes it back; pure.
 
-Names are quoted, types are of a list, expressions are read and written anew, so that no argument is
-ever more than what it stands for.
+Its parts are written by `ddl_parts`; what changes a thing that stays is in `ddl_alter`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
-from fluxbase.config.model import INTERNAL_SCHEMAS
 from fluxbase.db.sql import Sql, concat, ident, join, sql
-from fluxbase.errors import Forbidden, InvalidArgument
-from fluxbase.grammar.sql_tree import parse_expression
+from fluxbase.errors import InvalidArgument
+from fluxbase.schema.ddl_parts import (
+    Change,
+    cascade_word,
+    expression,
+    label,
+    plain_name,
+    policy_name,
+    relation,
+    role_list,
+    schema_name,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PLAIN: Final = frozenset(
-    {
-        *("bigint", "integer", "smallint", "real", "double_precision", "boolean"),
-        *("int", "int2", "int4", "int8", "float4", "float8", "bool"),
-        *("text", "uuid", "bytea", "json", "jsonb", "inet", "cidr", "macaddr", "date", "money"),
-        *("tsvector", "tsquery", "point", "int4range", "int8range", "numrange"),
-        *("daterange", "tsrange", "tstzrange"),
-    }
-)
-_VECTORS: Final = frozenset({"vector", "halfvec", "sparsevec"})
-_NUMBERS: Final = frozenset({"numeric", "decimal"})  # of digits, and of those behind the point
-_SIZED: Final = frozenset(
-    {
-        *("varchar", "char", "bit", "varbit", "time", "timetz", "timestamp", "timestamptz"),
-        *("interval", *_NUMBERS, *_VECTORS),
-    }
-)
-_TYPE: Final = re.compile(
-    r"([a-z][a-z0-9_ ]{0,30}?)(\((\d{1,5})(?:, ?(\d{1,3}))?\))?((?:\[\]){0,3})"
-)
-_ENUM: Final = re.compile(r"([A-Za-z_]\w{0,62})\.([A-Za-z_]\w{0,62})((?:\[\]){0,3})", re.ASCII)
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _REFERENCE: Final = re.compile(
     r"(?:([A-Za-z_]\w{0,62})\.)?([A-Za-z_]\w{0,62})\(([A-Za-z_]\w{0,62})\)", re.ASCII
 )
@@ -64,15 +50,6 @@ Method = Literal["btree", "hash", "gin", "gist", "brin", "hnsw", "ivfflat"]
 Command = Literal["all", "select", "insert", "update", "delete"]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is done, on what, and what takes it back (`None`: nothing does)."""
-
-    target: str
-    up: tuple[Sql, ...]
-    down: Sql | None
-
-
 @checked(config=ConfigDict(extra="forbid"), frozen=True, slots=True)
 class NewColumn:
     """One column as it is to be."""
@@ -91,23 +68,23 @@ class NewColumn:
 
 def create_schema(name: str) -> Change:
     """Make a schema, which clients may not look into until it is granted and exposed."""
-    made = ident(_schema(name))
+    made = ident(schema_name(name))
     return Change(name, (concat(sql("CREATE SCHEMA "), made),), concat(sql("DROP SCHEMA "), made))
 
 
 def drop_schema(name: str, *, cascade: bool) -> Change:
     """Remove a schema."""
-    gone = concat(sql("DROP SCHEMA "), ident(_schema(name)), _cascade(on=cascade))
+    gone = concat(sql("DROP SCHEMA "), ident(schema_name(name)), cascade_word(on=cascade))
     return Change(name, (gone,), None)
 
 
 def create_table(schema: str, name: str, columns: Sequence[NewColumn]) -> Change:
     """Make a table; row-level security is on from its first moment."""
-    table = _table(schema, name)
+    table = relation(schema, name)
     if not columns:
         raise InvalidArgument("columns: at least one is needed")
     parts = [_column(column) for column in columns]
-    key = [ident(_name(c.name, "columns")) for c in columns if c.primary_key]
+    key = [ident(plain_name(c.name, "columns")) for c in columns if c.primary_key]
     if key:
         parts.append(concat(sql("PRIMARY KEY ("), join(", ", key), sql(")")))
     made = concat(sql("CREATE TABLE "), table, sql(" ("), join(", ", parts), sql(")"))
@@ -117,15 +94,15 @@ def create_table(schema: str, name: str, columns: Sequence[NewColumn]) -> Change
 
 def drop_table(schema: str, name: str, *, cascade: bool) -> Change:
     """Remove a table."""
-    gone = concat(sql("DROP TABLE "), _table(schema, name), _cascade(on=cascade))
+    gone = concat(sql("DROP TABLE "), relation(schema, name), cascade_word(on=cascade))
     return Change(f"{schema}.{name}", (gone,), None)
 
 
 def rename_table(schema: str, name: str, new_name: str) -> Change:
     """Give a table another name."""
-    to = ident(_name(new_name, "new_name"))
-    there = concat(sql("ALTER TABLE "), _table(schema, name), sql(" RENAME TO "), to)
-    back = concat(sql("ALTER TABLE "), _table(schema, new_name), sql(" RENAME TO "), ident(name))
+    to = ident(plain_name(new_name, "new_name"))
+    there = concat(sql("ALTER TABLE "), relation(schema, name), sql(" RENAME TO "), to)
+    back = concat(sql("ALTER TABLE "), relation(schema, new_name), sql(" RENAME TO "), ident(name))
     return Change(f"{schema}.{name}", (there,), back)
 
 
@@ -133,7 +110,7 @@ def add_column(schema: str, name: str, column: NewColumn) -> Change:
     """Add a column."""
     if column.primary_key:
         raise InvalidArgument("primary_key: a table has its primary key from the start")
-    table = _table(schema, name)
+    table = relation(schema, name)
     added = concat(sql("ALTER TABLE "), table, sql(" ADD COLUMN "), _column(column))
     back = concat(sql("ALTER TABLE "), table, sql(" DROP COLUMN "), ident(column.name))
     return Change(f"{schema}.{name}", (added,), back)
@@ -142,15 +119,16 @@ def add_column(schema: str, name: str, column: NewColumn) -> Change:
 def drop_column(schema: str, name: str, column: str, *, cascade: bool) -> Change:
     """Remove a column."""
     gone = concat(
-        sql("ALTER TABLE "), _table(schema, name), sql(" DROP COLUMN "),
-        ident(_name(column, "column")), _cascade(on=cascade),
+        sql("ALTER TABLE "), relation(schema, name), sql(" DROP COLUMN "),
+        ident(plain_name(column, "column")), cascade_word(on=cascade),
     )  # fmt: skip
     return Change(f"{schema}.{name}", (gone,), None)
 
 
 def rename_column(schema: str, name: str, column: str, new_name: str) -> Change:
     """Give a column another name."""
-    table, old, new = _table(schema, name), _name(column, "column"), _name(new_name, "new_name")
+    table = relation(schema, name)
+    old, new = plain_name(column, "column"), plain_name(new_name, "new_name")
 
     def renamed(from_: str, to: str) -> Sql:
         words = (sql(" RENAME COLUMN "), ident(from_), sql(" TO "), ident(to))
@@ -165,7 +143,7 @@ def create_index(
     """Make an index; one of vectors is for cosine distance."""
     if not columns:
         raise InvalidArgument("columns: at least one is needed")
-    names = [ident(_name(column, "columns")) for column in columns]
+    names = [ident(plain_name(column, "columns")) for column in columns]
     if unique and method != "btree":
         raise InvalidArgument("unique: only a btree index can be")
     if method in ("hnsw", "ivfflat"):
@@ -174,7 +152,7 @@ def create_index(
         names = [concat(names[0], sql(" extensions.vector_cosine_ops"))]
     made = concat(
         sql("CREATE UNIQUE INDEX ") if unique else sql("CREATE INDEX "),
-        ident(_name(name, "name")), sql(" ON "), _table(schema, table), sql(" USING "),
+        ident(plain_name(name, "name")), sql(" ON "), relation(schema, table), sql(" USING "),
         _METHODS[method], sql(" ("), join(", ", names), sql(")"),
     )  # fmt: skip
     back = concat(sql("DROP INDEX "), ident(schema, name))
@@ -183,7 +161,7 @@ def create_index(
 
 def drop_index(schema: str, name: str) -> Change:
     """Remove an index."""
-    gone = concat(sql("DROP INDEX "), ident(_schema(schema), _name(name, "name")))
+    gone = concat(sql("DROP INDEX "), relation(schema, name))
     return Change(f"{schema}.{name}", (gone,), None)
 
 
@@ -197,71 +175,66 @@ def create_policy(
     check: str | None,
 ) -> Change:
     """Make a permissive policy, and turn row-level security on."""
-    if not 1 <= len(name) <= 63 or not name.isprintable():
-        raise InvalidArgument("name: 1 to 63 printable characters are expected")
+    named = policy_name(name)
     if using is not None and command == "insert":
         raise InvalidArgument("using: rows that are inserted are not there yet", hint="give check")
     if check is not None and command in ("select", "delete"):
         raise InvalidArgument("check: it is for rows that are written", hint="give using")
     if using is None and check is None:
         raise InvalidArgument("using, check: at least one is needed")
-    on = _table(schema, table)
-    to = join(", ", [ident(_name(role, "roles")) for role in roles]) if roles else sql("PUBLIC")
+    on = relation(schema, table)
     made = [
-        sql("CREATE POLICY "), ident(name), sql(" ON "), on, sql(" FOR "), _COMMANDS[command],
-        sql(" TO "), to,
+        sql("CREATE POLICY "), named, sql(" ON "), on, sql(" FOR "), _COMMANDS[command],
+        sql(" TO "), role_list(roles),
     ]  # fmt: skip
     if using is not None:
-        made += [sql(" USING ("), Sql(parse_expression(using, "using")), sql(")")]
+        made += [sql(" USING "), expression(using, "using")]
     if check is not None:
-        made += [sql(" WITH CHECK ("), Sql(parse_expression(check, "check")), sql(")")]
+        made += [sql(" WITH CHECK "), expression(check, "check")]
     guarded = concat(sql("ALTER TABLE "), on, sql(" ENABLE ROW LEVEL SECURITY"))
-    back = concat(sql("DROP POLICY "), ident(name), sql(" ON "), on)
+    back = concat(sql("DROP POLICY "), named, sql(" ON "), on)
     return Change(f"{schema}.{table}", (guarded, concat(*made)), back)
 
 
 def drop_policy(schema: str, table: str, name: str) -> Change:
     """Remove a policy."""
-    gone = concat(sql("DROP POLICY "), ident(name), sql(" ON "), _table(schema, table))
+    gone = concat(sql("DROP POLICY "), policy_name(name), sql(" ON "), relation(schema, table))
     return Change(f"{schema}.{table}", (gone,), None)
 
 
 def create_enum(schema: str, name: str, values: Sequence[str]) -> Change:
     """Make a type of named values."""
-    if not values or any(not 1 <= len(v) <= 63 or not v.isprintable() for v in values):
-        raise InvalidArgument("values: 1 to 63 printable characters each are expected")
+    if not values:
+        raise InvalidArgument("values: at least one is needed")
     if len({*values}) < len(values):
         raise InvalidArgument("values: each may be there once")
-    kind = _table(schema, name)
-    words = join(", ", [Sql("'" + value.replace("'", "''") + "'") for value in values])
+    kind = relation(schema, name)
+    words = join(", ", [label(value, "values") for value in values])
     made = concat(sql("CREATE TYPE "), kind, sql(" AS ENUM ("), words, sql(")"))
     return Change(f"{schema}.{name}", (made,), concat(sql("DROP TYPE "), kind))
 
 
 def drop_enum(schema: str, name: str) -> Change:
     """Remove a type."""
-    gone = concat(sql("DROP TYPE "), _table(schema, name))
+    gone = concat(sql("DROP TYPE "), relation(schema, name))
     return Change(f"{schema}.{name}", (gone,), None)
 
 
 def _column(column: NewColumn) -> Sql:
-    parts = [ident(_name(column.name, "columns")), sql(" "), _type(column.type)]
+    parts = [ident(plain_name(column.name, "columns")), sql(" "), type_of(column.type)]
     if column.generated is not None:
-        written = Sql(parse_expression(column.generated, "generated"))
-        parts += [sql(" GENERATED ALWAYS AS ("), written, sql(") STORED")]
+        written = expression(column.generated, "generated")
+        parts += [sql(" GENERATED ALWAYS AS "), written, sql(" STORED")]
     if column.default_value is not None:
         if column.generated is not None:
             raise InvalidArgument("default_value: a generated column has none")
-        parts += [
-            sql(" DEFAULT "),
-            Sql(f"({parse_expression(column.default_value, 'default_value')})"),
-        ]
+        parts += [sql(" DEFAULT "), expression(column.default_value, "default_value")]
     if not column.nullable:
         parts.append(sql(" NOT NULL"))
     if column.unique:
         parts.append(sql(" UNIQUE"))
     if column.check is not None:
-        parts += [sql(" CHECK ("), Sql(parse_expression(column.check, "check")), sql(")")]
+        parts += [sql(" CHECK "), expression(column.check, "check")]
     return concat(*parts, _references(column))
 
 
@@ -273,47 +246,6 @@ def _references(column: NewColumn) -> Sql:
     found = _REFERENCE.fullmatch(column.references)
     if found is None:
         raise InvalidArgument("references: table(column) or schema.table(column) is expected")
-    to = _table(found[1] or "public", found[2])
+    to = relation(found[1] or "public", found[2])
     action = _ACTIONS[column.on_delete] if column.on_delete else Sql("")
     return concat(sql(" REFERENCES "), to, sql(" ("), ident(found[3]), sql(")"), action)
-
-
-def _type(text: str) -> Sql:
-    """Return a type: of a list, with its length and brackets; or an enum as schema.name."""
-    enum = _ENUM.fullmatch(text)
-    if enum is not None:
-        return Sql(f"{ident(_schema(enum[1]), enum[2])}{enum[3]}")
-    found = _TYPE.fullmatch(text.strip().lower())
-    name = found[1].strip().replace(" ", "_") if found else ""
-    if found is None or name not in _PLAIN | _SIZED:
-        raise InvalidArgument(
-            "type: no such type here",
-            hint="such as text, varchar(80), numeric(10,2), timestamptz, uuid, jsonb, text[], "
-            "vector(1536), or an enum as schema.name",
-        )
-    if (found[3] and name not in _SIZED) or (found[4] and name not in _NUMBERS):
-        raise InvalidArgument("type: this one has no such length")
-    base = f"extensions.{name}" if name in _VECTORS else name.replace("_", " ")
-    return Sql(f"{base}{found[2] or ''}{found[5]}")
-
-
-def _table(schema: str, name: str) -> Sql:
-    return ident(_schema(schema), _name(name, "name"))
-
-
-def _schema(name: str) -> str:
-    if _name(name, "schema") in (*INTERNAL_SCHEMAS, "extensions", "information_schema"):
-        raise Forbidden("this schema belongs to the server")
-    if name.lower().startswith("pg_"):
-        raise Forbidden("this schema belongs to Postgres")
-    return name
-
-
-def _name(name: str, what: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise InvalidArgument(f"{what}: letters, digits and '_' make a name, at most 63 of them")
-    return name
-
-
-def _cascade(*, on: bool) -> Sql:
-    return sql(" CASCADE") if on else Sql("")

@@ -1,4 +1,4 @@
-"""The tools that change the schema, for administrators."""
+"""The tools that make, drop and rename tables and what they have, for administrators."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fluxbase.db.alter import Note
 from fluxbase.schema import ddl
+from fluxbase.schema.ddl_run import (
+    DDL,
+    Cascade,
+    Changed,
+    Column,
+    DryRun,
+    Expression,
+    IndexName,
+    NewName,
+    PolicyName,
+    Schema,
+    Table,
+    TypeName,
+    carry_out,
+)
 from fluxbase.toolkit import Context, tool
 
-_DDL = ("admin:ddl",)
-
-Schema = Annotated[str, Field(max_length=63, description="Schema")]
-Table = Annotated[str, Field(min_length=1, max_length=63, description="Table, without its schema")]
-Column = Annotated[str, Field(max_length=63, description="Column")]
-IndexName = Annotated[str, Field(max_length=63, description="Name of the index")]
-PolicyName = Annotated[str, Field(max_length=63, description="Name of the policy")]
-TypeName = Annotated[str, Field(max_length=63, description="Name of the type")]
-DryRun = Annotated[bool, Field(description="Try it, tell which locks it takes, and undo it")]
-Cascade = Annotated[bool, Field(description="Drop what depends on it as well")]
-Expression = Annotated[str | None, Field(max_length=10_000, description="An SQL expression")]
 Columns = Annotated[
     list[ddl.NewColumn],
     Field(
@@ -36,19 +39,6 @@ Columns = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """What was done: its SQL, the SQL that takes it back (null: nothing does), and its locks."""
-
-    success: bool
-    target: str
-    message: str
-    dry_run: bool
-    up: str
-    down: str | None
-    locks: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Changes:
     """What was changed through these tools, newest first."""
 
@@ -56,43 +46,31 @@ class Changes:
     count: int
 
 
-async def _do(ctx: Context, change: ddl.Change, message: str, *, dry_run: bool) -> Changed:
-    ctx.target, ctx.dry_run = change.target, dry_run
-    if not dry_run:
-        await ctx.record(change.target)
-    down = None if change.down is None else f"{change.down};"
-    note = Note(ctx.who.id, ctx.action, change.target, down)
-    locks = await ctx.database.alter(change.up, note, dry_run=dry_run)
-    words = f"{message} (tried, and undone)" if dry_run else message
-    up = ";\n".join(change.up) + ";"
-    return Changed(True, change.target, words, dry_run, up, down, locks)
-
-
-@tool(scopes=_DDL, title="Create schema", service=True)
+@tool(scopes=DDL, title="Create schema", service=True)
 async def create_schema(ctx: Context, name: Schema, dry_run: DryRun = False) -> Changed:
     """Make a schema; put it into `database.exposed_schemas` for clients to see its tables."""
-    return await _do(ctx, ddl.create_schema(name), "schema created", dry_run=dry_run)
+    return await carry_out(ctx, ddl.create_schema(name), "schema created", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Drop schema", service=True, destructive=True)
+@tool(scopes=DDL, title="Drop schema", service=True, destructive=True)
 async def drop_schema(
     ctx: Context, name: Schema, cascade: Cascade = False, dry_run: DryRun = False
 ) -> Changed:
     """Remove a schema."""
     change = ddl.drop_schema(name, cascade=cascade)
-    return await _do(ctx, change, "schema dropped", dry_run=dry_run)
+    return await carry_out(ctx, change, "schema dropped", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Create table", service=True)
+@tool(scopes=DDL, title="Create table", service=True)
 async def create_table(
     ctx: Context, name: Table, columns: Columns, schema: Schema = "public", dry_run: DryRun = False
 ) -> Changed:
     """Make a table with row-level security on: clients see nothing of it until a policy says so."""
     change = ddl.create_table(schema, name, columns)
-    return await _do(ctx, change, "table created, row-level security is on", dry_run=dry_run)
+    return await carry_out(ctx, change, "table created, row-level security is on", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Drop table", service=True, destructive=True)
+@tool(scopes=DDL, title="Drop table", service=True, destructive=True)
 async def drop_table(
     ctx: Context,
     table: Table,
@@ -102,10 +80,10 @@ async def drop_table(
 ) -> Changed:
     """Remove a table with its rows."""
     change = ddl.drop_table(schema, table, cascade=cascade)
-    return await _do(ctx, change, "table dropped", dry_run=dry_run)
+    return await carry_out(ctx, change, "table dropped", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Rename table", service=True, destructive=True)
+@tool(scopes=DDL, title="Rename table", service=True, destructive=True)
 async def rename_table(
     ctx: Context,
     table: Table,
@@ -115,10 +93,10 @@ async def rename_table(
 ) -> Changed:
     """Give a table another name; whoever uses the old one fails from then on."""
     change = ddl.rename_table(schema, table, new_name)
-    return await _do(ctx, change, "table renamed", dry_run=dry_run)
+    return await carry_out(ctx, change, "table renamed", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Add column", service=True)
+@tool(scopes=DDL, title="Add column", service=True)
 async def add_column(
     ctx: Context,
     table: Table,
@@ -128,10 +106,10 @@ async def add_column(
 ) -> Changed:
     """Add a column to a table."""
     change = ddl.add_column(schema, table, column)
-    return await _do(ctx, change, "column added", dry_run=dry_run)
+    return await carry_out(ctx, change, "column added", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Drop column", service=True, destructive=True)
+@tool(scopes=DDL, title="Drop column", service=True, destructive=True)
 async def drop_column(
     ctx: Context,
     table: Table,
@@ -142,24 +120,24 @@ async def drop_column(
 ) -> Changed:
     """Remove a column with what is in it."""
     change = ddl.drop_column(schema, table, column, cascade=cascade)
-    return await _do(ctx, change, "column dropped", dry_run=dry_run)
+    return await carry_out(ctx, change, "column dropped", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Rename column", service=True, destructive=True)
+@tool(scopes=DDL, title="Rename column", service=True, destructive=True)
 async def rename_column(
     ctx: Context,
     table: Table,
     column: Column,
-    new_name: Annotated[str, Field(max_length=63, description="Its new name")],
+    new_name: NewName,
     schema: Schema = "public",
     dry_run: DryRun = False,
 ) -> Changed:
     """Give a column another name; whoever uses the old one fails from then on."""
     change = ddl.rename_column(schema, table, column, new_name)
-    return await _do(ctx, change, "column renamed", dry_run=dry_run)
+    return await carry_out(ctx, change, "column renamed", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Create index", service=True)
+@tool(scopes=DDL, title="Create index", service=True)
 async def create_index(
     ctx: Context,
     table: Table,
@@ -172,10 +150,10 @@ async def create_index(
 ) -> Changed:
     """Make an index; writes to the table wait until it is made."""
     change = ddl.create_index(schema, table, name, columns, method, unique=unique)
-    return await _do(ctx, change, "index created", dry_run=dry_run)
+    return await carry_out(ctx, change, "index created", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Drop index", service=True, destructive=True)
+@tool(scopes=DDL, title="Drop index", service=True, destructive=True)
 async def drop_index(
     ctx: Context,
     name: IndexName,
@@ -183,10 +161,10 @@ async def drop_index(
     dry_run: DryRun = False,
 ) -> Changed:
     """Remove an index."""
-    return await _do(ctx, ddl.drop_index(schema, name), "index dropped", dry_run=dry_run)
+    return await carry_out(ctx, ddl.drop_index(schema, name), "index dropped", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Create policy", service=True)
+@tool(scopes=DDL, title="Create policy", service=True)
 async def create_policy(
     ctx: Context,
     table: Table,
@@ -206,10 +184,10 @@ async def create_policy(
     """
     to = ["authenticated"] if roles is None else roles
     change = ddl.create_policy(schema, table, name, command, to, using, check)
-    return await _do(ctx, change, "policy created", dry_run=dry_run)
+    return await carry_out(ctx, change, "policy created", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Drop policy", service=True, destructive=True)
+@tool(scopes=DDL, title="Drop policy", service=True, destructive=True)
 async def drop_policy(
     ctx: Context,
     table: Table,
@@ -218,10 +196,12 @@ async def drop_policy(
     dry_run: DryRun = False,
 ) -> Changed:
     """Remove a row-level security policy."""
-    return await _do(ctx, ddl.drop_policy(schema, table, name), "policy dropped", dry_run=dry_run)
+    return await carry_out(
+        ctx, ddl.drop_policy(schema, table, name), "policy dropped", dry_run=dry_run
+    )
 
 
-@tool(scopes=_DDL, title="Create enum", service=True)
+@tool(scopes=DDL, title="Create enum", service=True)
 async def create_enum(
     ctx: Context,
     name: TypeName,
@@ -231,10 +211,10 @@ async def create_enum(
 ) -> Changed:
     """Make a type of named values."""
     change = ddl.create_enum(schema, name, values)
-    return await _do(ctx, change, "enum created", dry_run=dry_run)
+    return await carry_out(ctx, change, "enum created", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="Drop enum", service=True, destructive=True)
+@tool(scopes=DDL, title="Drop enum", service=True, destructive=True)
 async def drop_enum(
     ctx: Context,
     name: TypeName,
@@ -242,10 +222,10 @@ async def drop_enum(
     dry_run: DryRun = False,
 ) -> Changed:
     """Remove a type."""
-    return await _do(ctx, ddl.drop_enum(schema, name), "enum dropped", dry_run=dry_run)
+    return await carry_out(ctx, ddl.drop_enum(schema, name), "enum dropped", dry_run=dry_run)
 
 
-@tool(scopes=_DDL, title="List schema changes", read_only=True, service=True)
+@tool(scopes=DDL, title="List schema changes", read_only=True, service=True)
 async def list_schema_changes(
     ctx: Context,
     limit: Annotated[int, Field(ge=1, le=1000, description="Most changes to return")] = 50,

@@ -36,7 +36,7 @@ __all__ = ["files"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("files")]
 
 # What is SQL by its meaning: a tool that runs it does what sqlmap takes for a hole.
-SQL: Final = {"sql", "using", "check", "default", "generated"}
+SQL: Final = {"sql", "using", "check", "default_value", "generated"}
 # What the matrix asks says too little of these; here is all that becomes part of a statement.
 MORE: Final[dict[str, dict[str, Any]]] = {
     "query_table": {
@@ -74,6 +74,12 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "create_policy": {"command": "select", "roles": ["authenticated"], "schema": "public"},
     "drop_policy": {"schema": "public"},
     "create_enum": {"schema": "public"},
+    "alter_column": {"type": "varchar(80)", "schema": "public"},
+    "alter_policy": {"roles": ["authenticated"], "schema": "public"},
+    "rename_policy": {"schema": "public"},
+    "alter_enum": {"before": "glad", "schema": "public"},
+    "rename_index": {"schema": "public"},
+    "rename_enum": {"schema": "public"},
 }
 PROGRAM: Final = str(Path(sys.executable).with_name("sqlmap"))
 FOUND: Final = "sqlmap identified the following injection point"
