@@ -8,7 +8,7 @@ from pydantic import Field
 
 from fluxbase.errors import InvalidArgument
 from fluxbase.schema import ddl_alter
-from fluxbase.schema.before import column_before, is_there, policy_before
+from fluxbase.schema.before import column_before, expect, policy_before
 from fluxbase.schema.ddl_run import (
     DDL,
     Changed,
@@ -122,7 +122,7 @@ async def alter_enum(
     Postgres cannot take a value away again.
     """
     change = _enum_change(schema, name, (add_value, before, after), (rename_value, new_value))
-    await _expect_enum(ctx, schema, name)
+    await expect(ctx, "enum", schema, name)
     return await carry_out(ctx, change, "enum altered", dry_run=dry_run)
 
 
@@ -145,9 +145,7 @@ async def rename_index(
 ) -> Changed:
     """Give an index another name; a constraint that it is of is renamed with it."""
     change = ddl_alter.rename_index(schema, name, new_name)
-    # ALTER INDEX renames tables and views as well.
-    if not await is_there(ctx, "index", schema, name):
-        raise InvalidArgument("name: no such index")
+    await expect(ctx, "index", schema, name)
     return await carry_out(ctx, change, "index renamed", dry_run=dry_run)
 
 
@@ -161,14 +159,8 @@ async def rename_enum(
 ) -> Changed:
     """Give an enum another name; columns of it keep it under that name."""
     change = ddl_alter.rename_enum(schema, name, new_name)
-    await _expect_enum(ctx, schema, name)
+    await expect(ctx, "enum", schema, name)
     return await carry_out(ctx, change, "enum renamed", dry_run=dry_run)
-
-
-async def _expect_enum(ctx: Context, schema: str, name: str) -> None:
-    # ALTER TYPE renames domains and composite types as well.
-    if not await is_there(ctx, "enum", schema, name):
-        raise InvalidArgument("name: no such enum")
 
 
 def _enum_change(

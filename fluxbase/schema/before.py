@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from fluxbase.db.sql import Sql
+from fluxbase.errors import InvalidArgument, UnknownTable
 from fluxbase.schema.ddl_parts import plain_name, policy_name, relation
 
 if TYPE_CHECKING:
     from fluxbase.db.types import Record
     from fluxbase.toolkit import Context
 
-Kind = Literal["index", "enum"]
+Kind = Literal["index", "table", "enum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,20 @@ async def policy_before(ctx: Context, schema: str, table: str, name: str) -> Pol
     )
 
 
-async def is_there(ctx: Context, kind: Kind, schema: str, name: str) -> bool:
-    """Return whether a schema has an index, or an enum, of this name."""
+async def expect(ctx: Context, kind: Kind, schema: str, name: str) -> None:
+    """Refuse a name that is something else: Postgres renames a view by the words for an index.
+
+    Raises:
+        InvalidArgument: the schema has no index, or enum, of this name.
+        UnknownTable: the schema has no table of this name.
+    """
     relation(schema, name)
     found = await _one(ctx, "kinds_of_name", schema=schema, name=name)
-    return found is not None and bool(found[kind])
+    if found is not None and found[kind]:
+        return
+    if kind == "table":
+        raise UnknownTable("table: no such table")
+    raise InvalidArgument(f"name: no such {kind}")
 
 
 async def _one(ctx: Context, query: str, **arguments: str) -> Record | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from fluxbase.schema import ddl
+from fluxbase.schema.before import expect
 from fluxbase.schema.ddl_run import (
     DDL,
     Cascade,
@@ -93,6 +94,7 @@ async def rename_table(
 ) -> Changed:
     """Give a table another name; whoever uses the old one fails from then on."""
     change = ddl.rename_table(schema, table, new_name)
+    await expect(ctx, "table", schema, table)
     return await carry_out(ctx, change, "table renamed", dry_run=dry_run)
 
 
@@ -221,8 +223,10 @@ async def drop_enum(
     schema: Schema = "public",
     dry_run: DryRun = False,
 ) -> Changed:
-    """Remove a type."""
-    return await carry_out(ctx, ddl.drop_enum(schema, name), "enum dropped", dry_run=dry_run)
+    """Remove a type of named values."""
+    change = ddl.drop_enum(schema, name)
+    await expect(ctx, "enum", schema, name)
+    return await carry_out(ctx, change, "enum dropped", dry_run=dry_run)
 
 
 @tool(scopes=DDL, title="List schema changes", read_only=True, service=True)

@@ -89,24 +89,40 @@ class Filling:
 
         Raises:
             Unavailable: the model or the database is away; the rows are due again in a moment.
+            FluxbaseError: a collection's table is not as it was, and no other has anything due.
         """
+        model = self._embedder.model
+        if model is None:
+            return 0
+        names = [] if collection is None else [collection]
+        if collection is None:
+            due = await self._database.admin("due_collections", model=model)
+            names = [row["collection"] for row in due]
+        fault: FluxbaseError | None = None
+        for name in names:
+            try:
+                took = await self._turn(name, model)
+            except Unavailable:
+                raise
+            except FluxbaseError as error:
+                # A collection whose table was changed under it must not hold up the others.
+                fault = error
+                continue
+            if took:
+                return took
+        if fault is not None:
+            raise fault
+        return 0
+
+    async def _turn(self, name: str, model: str) -> int:
         embedder = self._embedder
-        if embedder.model is None:
-            return 0
         lent = await self._database.admin(
-            "claim_texts",
-            collection=collection,
-            model=embedder.model,
-            most=embedder.batch_size,
-            seconds=_LENT,
+            "claim_texts", collection=name, model=model, most=embedder.batch_size, seconds=_LENT
         )
-        if not lent:
-            return 0
-        name = lent[0]["collection"]
         texts = [_text(row, embedder.max_characters) for row in lent]
-        faulty = [text for text in texts if text.fault is not None]
-        for text in faulty:
-            await self._return(name, [text], text.fault, give_up_after=1)
+        for text in texts:
+            if text.fault is not None:
+                await self._return(name, [text], text.fault, give_up_after=1)
         await self._embed(name, [text for text in texts if text.fault is None])
         return len(texts)
 

@@ -64,6 +64,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
   WHERE i.indrelid = source AND i.indisprimary
 $$;
 
+-- A column's type; null when there is no such column.
 CREATE FUNCTION vectors.type_of(source regclass, name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
   SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
@@ -192,18 +193,15 @@ BEGIN
   END IF;
 END $$;
 
--- Lends the rows that are due, of one collection, for some seconds; whoever dies gives them back that way.
-CREATE FUNCTION vectors.claim(only_of text, label text, most integer, seconds float8)
-RETURNS TABLE (collection text, chunk_size integer, chunk_overlap integer, key jsonb, version bigint, content text)
+-- Lends the rows of a collection that are due, for some seconds; whoever dies gives them back that way.
+CREATE FUNCTION vectors.claim(which text, label text, most integer, seconds float8)
+RETURNS TABLE (chunk_size integer, chunk_overlap integer, key jsonb, version bigint, content text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   c vectors.collections;
 BEGIN
-  SELECT known.* INTO c FROM vectors.queue q JOIN vectors.collections known ON known.name = q.collection
-  WHERE q.next_at <= clock_timestamp() AND known.model = label AND (only_of IS NULL OR known.name = only_of)
-    AND EXISTS (SELECT FROM pg_class r WHERE r.oid = known.source)
-  ORDER BY q.next_at LIMIT 1 FOR UPDATE OF q SKIP LOCKED;
+  SELECT known.* INTO c FROM vectors.collections known WHERE known.name = which AND known.model = label;
   IF c.name IS NULL THEN
     RETURN;
   END IF;
@@ -212,7 +210,7 @@ BEGIN
     'ORDER BY q.next_at LIMIT $2 FOR UPDATE SKIP LOCKED), taken AS (UPDATE vectors.queue q '
     'SET next_at = clock_timestamp() + make_interval(secs => $3) FROM due WHERE q.collection = $1 AND q.key = due.key '
     'RETURNING q.key, q.version) '
-    'SELECT $1, $4, $5, k.key, k.version, s.%I::text FROM taken k LEFT JOIN %s s ON %s',
+    'SELECT $4, $5, k.key, k.version, s.%I::text FROM taken k LEFT JOIN %s s ON %s',
     c.text_column, c.source, vectors.is_row(c.source, 'k')) USING c.name, most, seconds, c.chunk_size, c.chunk_overlap;
 END $$;
 

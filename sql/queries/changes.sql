@@ -44,8 +44,10 @@ FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.
 WHERE n.nspname = $1::text AND c.relname = $2::text AND p.polname = $3::text
 
 -- kinds_of_name(schema, name) reads
--- Whether a name is that of an index, and of an enum.
+-- Whether a name is that of an index, of a table, and of an enum.
 SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('i', 'I')) AS index,
+  EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')) AS table,
   EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE n.nspname = $1::text AND t.typname = $2::text AND t.typtype = 'e') AS enum

@@ -3,7 +3,9 @@
 SELECT c.name, c.source::oid AS source, n.nspname::text AS schema, t.relname::text AS "table",
   c.text_column::text, c.embedding_column::text, c.tags_column::text, c.model, c.dimensions, c.metric, c.index_kind,
   c.index_state, c.chunk_size, c.chunk_overlap, c.chunks::oid AS chunks, p.relname::text AS chunk_table,
-  q.waiting, q.failed, q.error
+  q.waiting, q.failed, CASE WHEN vectors.type_of(c.source, c.text_column) IS NULL OR c.chunks IS NULL
+    AND vectors.type_of(c.source, c.embedding_column) IS NULL THEN 'one of its columns is not there any more'
+    ELSE q.error END AS error
 FROM vectors.collections c JOIN pg_class t ON t.oid = c.source JOIN pg_namespace n ON n.oid = t.relnamespace
 LEFT JOIN pg_class p ON p.oid = c.chunks
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE q.next_at < 'infinity') AS waiting,
@@ -37,9 +39,14 @@ SELECT vectors.delete_collection($1)
 -- Let rows be embedded: all, or those without a vector; how many.
 SELECT vectors.requeue($1, $2) AS waiting
 
+-- due_collections(model) reads
+-- The collections of a model with rows that are due, those first that have waited longest.
+SELECT q.collection FROM vectors.queue q JOIN vectors.collections c ON c.name = q.collection
+WHERE q.next_at <= clock_timestamp() AND c.model = $1 GROUP BY 1 ORDER BY min(q.next_at)
+
 -- claim_texts(collection, model, most, seconds)
 -- Lend the texts that are due; whoever does not give them back in time loses them.
-SELECT collection, chunk_size, chunk_overlap, key::text, version, content FROM vectors.claim($1, $2, $3, $4)
+SELECT chunk_size, chunk_overlap, key::text, version, content FROM vectors.claim($1, $2, $3, $4)
 
 -- store_vectors(collection, items)
 -- Keep what was made of lent texts; how many rows are done.
@@ -51,12 +58,6 @@ UPDATE vectors.queue q SET error = $4, attempts = q.attempts + ($5::int IS NOT N
   next_at = CASE WHEN q.attempts + 1 >= $5::int THEN 'infinity' ELSE clock_timestamp() + make_interval(secs => $3) END
 FROM jsonb_to_recordset($2::text::jsonb) AS k(key jsonb, version bigint)
 WHERE q.collection = $1 AND q.key = k.key AND q.version = k.version
-
--- waiting_texts(collection, model) reads
--- How many rows wait, of all collections of a model or of one of them.
-SELECT count(*) AS waiting, max(q.error) AS error, min(q.next_at) <= clock_timestamp() AS due
-FROM vectors.queue q JOIN vectors.collections c ON c.name = q.collection
-WHERE c.model = $2 AND q.next_at < 'infinity' AND ($1::text IS NULL OR c.name = $1)
 
 -- spent_tokens() reads
 -- What the model was sent today.

@@ -251,3 +251,21 @@ async def test_only_service_keys_with_the_scope_have_these(user1: Caller) -> Non
         ("rename_enum", enum(new_name="a")),
     ):
         assert (await refused(user1, tool, **arguments)).code == "FLX401"
+
+
+async def test_words_for_one_kind_do_not_change_another(
+    service: Caller, owner: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    await owner.execute(
+        "CREATE SCHEMA made; CREATE TABLE made.t (id int PRIMARY KEY); "
+        "CREATE DOMAIN made.d AS int; CREATE TYPE made.c AS (x int); "
+        "CREATE VIEW made.v AS SELECT 1 AS x"
+    )
+    for tool, arguments, code in (
+        ("rename_table", {"table": "t_pkey", "new_name": "x"}, "FLX201"),
+        ("rename_table", {"table": "v", "new_name": "x"}, "FLX201"),
+        ("drop_enum", {"name": "d"}, "FLX101"),
+        ("drop_enum", {"name": "c"}, "FLX101"),
+    ):
+        error = await refused(service, tool, schema="made", **arguments)
+        assert error.code == code, (tool, arguments)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.vectors.model import Model, embedding
+from tests.integration.vectors.model import SIZE, Model, embedding
 from tests.integration.vectors.papers import MADE, entry, filled, refused, search, until, write
 from tests.world import USER1, USER2, Caller
 
@@ -224,3 +224,26 @@ async def test_vectors_of_two_models_are_not_compared(
         await filled(owner)
         assert await search(one, query="a") == ["A car"]
         assert (await entry(one))["model"] == "newer"
+
+
+async def test_a_collection_whose_column_is_gone_holds_up_no_other(
+    admin: Caller, owner: Owner
+) -> None:
+    await owner.execute("CREATE TABLE public.broken (id int PRIMARY KEY, body text)")
+    try:
+        wanted = {"name": "broken", "table": "broken", "text_column": "body", "dimensions": SIZE}
+        await admin.call("create_collection", **wanted)
+        await owner.execute("ALTER TABLE broken RENAME COLUMN body TO words")
+        await owner.execute("INSERT INTO broken VALUES (1, 'A car')")
+        await admin.call("create_collection", **MADE)
+        await write(owner, USER1, "A cat")
+        await until(owner, "SELECT count(embedding) = 1 FROM papers")
+        [found] = [
+            c
+            for c in (await admin.call("list_collections"))["collections"]
+            if c["name"] == "broken"
+        ]
+        assert (found["waiting"], "not there any more" in found["error"]) == (1, True)
+        await admin.call("delete_collection", name="broken")
+    finally:
+        await owner.execute("DROP TABLE broken")
