@@ -101,8 +101,8 @@ def reindex(style: str, collection: str, every: bool, no_progress: bool) -> None
 
 
 def _state(found: dict[str, Any]) -> dict[str, Any]:
-    state = {key: found[key] for key in ("waiting", "failed", "error", "index_state")}
-    return {**state, "index": state.pop("index_state")}
+    told = {key: found[key] for key in ("waiting", "failed", "error")}
+    return {**told, "index": found["index_state"]}
 
 
 async def _fill(
