@@ -30,7 +30,7 @@ test: setup ## Set up and run all tests
 docs: setup ## Write the reference pages and fluxbase.yaml
 	@$(PY) -m fluxbase.reference
 
-bench: setup ## Measure against peers on one database and judge the ratios
+bench: setup ## Measure against peers and the data rooms on one database, and judge the ratios
 	@scripts/bench-needs.sh
 	@$(PY) -m tests.bench $(ARGS)
 

@@ -15,7 +15,7 @@ if [ "${1:-}" = --lock ]; then
   lock bench-node
   exit 0
 fi
-scripts/test-needs.sh # pgbench comes with the tests' Postgres 15, and PostgREST with the tests
+scripts/test-needs.sh # pgbench comes with the tests' Postgres 15; PostgREST and rclone with the tests
 scripts/node.sh
 
 # The one place where the versions of npm's packages stand.

@@ -1,1 +1,1 @@
-"""Measures query_table against peers on one database; asserts nothing, run by `make bench`."""
+"""Measures Fluxbase against peers on one database; asserts nothing, run by `make bench`."""

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from tests.bench.processes import NODE, NPM, PEERS_PYTHON, POSTGREST
 from tests.programs import ROOT
+from tests.s3_servers import BIN
 
-_OURS: Final = ("asyncpg", "starlette", "uvicorn", "uvloop")
+_OURS: Final = ("asyncpg", "boto3", "starlette", "uvicorn", "uvloop")
 _PACKAGES: Final = {
     "MCP Toolbox": "@toolbox-sdk/server",
     "server-postgres": "@modelcontextprotocol/server-postgres",
@@ -46,6 +47,9 @@ def _peers() -> dict[str, str]:
         path = NPM / package / "package.json"
         if path.exists():
             found[name] = json.loads(path.read_text("utf-8"))["version"]
+    found["rclone"] = (
+        _said(str(BIN / "rclone"), "--version").partition("\n")[0].removeprefix("rclone v")
+    )
     found["PostgREST"] = _said(str(POSTGREST), "--version").removeprefix("PostgREST ")
     return {name: text for name, text in found.items() if text}
 

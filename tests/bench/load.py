@@ -8,23 +8,25 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tests.bench.processes import PYTHON, cpu_of_tree, resident_mib
 from tests.bench.sample import Sample
 from tests.programs import ROOT, environment, program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from tests.bench.transfers import Transfer
     from tests.bench.world import Address
 
 T = TypeVar("T")
 
 CONNECTIONS: Final = 16
 _SCRIPT: Final = Path(__file__).with_name("wrk.lua")
+_SPACE: Final = "\\ "  # inside one of libpq's options
 _UNPACKED: Final = ROOT / ".tools" / "bench" / "root" / "usr"
 
 
@@ -82,24 +84,31 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Pgbench:
-    """Postgres' own load generator with prepared statements."""
+    """Postgres' own load generator with prepared statements, of several scripts one by chance.
+
+    `settings` are those of its sessions, `variables` what its scripts take as parameters.
+    """
 
     address: Address
-    script: str
+    scripts: Sequence[str]
     role: str | None
     home: Path
     postmaster: int
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    variables: Sequence[str] = ()
 
     def measure(self, seconds: float) -> Sample:
         """Warm up, then measure and read the latencies from pgbench's log."""
-        script = self.home / "pgbench.sql"
-        script.write_text(self.script, "utf-8")
         logs = self.home / "pgbench-logs"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir()
-        host, env = _libpq(self.address, self.role)
+        host, env = _libpq(self.address, self.role, self.settings)
         command = [program("pgbench"), "-n", "-M", "prepared", f"-c{CONNECTIONS}", "-j1"]
-        command += ["-f", str(script)]
+        for number, text in enumerate(self.scripts):
+            script = self.home / f"pgbench-{number}.sql"
+            script.write_text(text, "utf-8")
+            command += ["-f", str(script)]
+        command += [word for variable in self.variables for word in ("-D", variable)]
         _run([*command, "-T1", *host], env, 1.0)
         command += [f"-T{max(1, round(seconds))}", "-l", f"--log-prefix={logs}/log", *host]
         done, cpu, database = _counted(lambda: _run(command, env, seconds), self.postmaster)
@@ -133,7 +142,35 @@ class Stdio:
         return _sample(said, said["errors"], said["cpu"], said["database"], said["rss_mib"])
 
 
-Contestant = Http | Loop | Pgbench | Stdio
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """Threads that carry objects, in a process of their own, which counts for itself.
+
+    `at` says how `kind` is reached; `pid` is that of the server, 0 where there is none.
+    """
+
+    kind: str
+    at: Mapping[str, Any]
+    transfer: Transfer
+    pid: int
+    postmaster: int
+
+    def measure(self, seconds: float) -> Sample:
+        """Measure; the process warms up by itself and looks at every answer."""
+        names = ("kind", "at", "pid", "postmaster")
+        wanted = {name: getattr(self, name) for name in names}
+        wanted |= {"way": self.transfer.way, "size": self.transfer.size}
+        command = [PYTHON, "-m", "tests.bench.peers.objects", json.dumps(wanted), str(seconds)]
+        said = _last_line(command, dict(os.environ), seconds)
+        return _sample(said, said["errors"], said["cpu"], said["database"], said["rss_mib"])
+
+
+class Contestant(Protocol):
+    """Whoever can be put under load."""
+
+    def measure(self, seconds: float) -> Sample:
+        """Warm up, then measure."""
+        ...
 
 
 def wrong_answers(said: dict[str, Any], answer_bytes: int, added: int | None) -> int:
@@ -206,7 +243,10 @@ def _wrk() -> tuple[str, dict[str, str]]:
     return str(unpacked), {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
 
 
-def _libpq(at: Address, role: str | None) -> tuple[list[str], dict[str, str]]:
-    options = "-c jit=off" + (f" -c role={role}" if role else "")
+def _libpq(
+    at: Address, role: str | None, settings: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    wanted = {"jit": "off", **settings, **({"role": role} if role else {})}
+    options = " ".join(f"-c {k}={v.replace(' ', _SPACE)}" for k, v in wanted.items())
     env = {**environment(), "PGPASSWORD": at.password, "PGOPTIONS": options}
     return ["-h", at.directory, "-p", at.port, "-U", at.user, at.database], env

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.chart import chart
-from tests.bench.report import groups, markdown
+from tests.bench.report import lengths, machine, markdown, notes
 from tests.bench.results import from_json
-from tests.bench.roster import ENTRIES, GROUPS
+from tests.bench.roster import GROUPS, ROOMS
+from tests.bench.section import section
 from tests.bench.targets import judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from tests.bench.results import Results
 
 _HOW = """\
 All servers run at the same time on one machine, against one Postgres with its usual durability
@@ -36,23 +35,25 @@ ratios, because what slows a machine slows neighbours alike."""
 _RUNNING = """\
 | | |
 | --- | --- |
-| `make bench` | everything; some ten minutes, all samples go to `bench-results.json` |
+| `make bench` | everything; some twenty minutes, all samples go to `bench-results.json` |
 | `make bench ARGS="--quick --no-targets"` | one round of a second each, to see that it runs |
-| `make bench ARGS="--only ten,embedded"` | some of: GROUPS |
+| `make bench ARGS="--only ten,embedded"` | some of: GROUPS, or `peers`, which is all of them |
+| `make bench ARGS="--only rooms --vectors 100000"` | only the data rooms, with more vectors |
 | `make bench ARGS="--against OLD.json"` | fails too when 15 % against the bare route were lost |
 | `make bench ARGS="--write docs"` | writes this page and its picture |
 | `make bench ARGS="--from bench-results.json --write docs"` | the same without measuring again |"""
 
 
-def page(results: Results, facts: Mapping[str, Any]) -> str:
+def page(kept: Mapping[str, Any]) -> str:
     """Return the page in Markdown; the picture lies beside it as `bench.svg`."""
-    machine = facts["machine"]
+    results, facts = from_json(kept), _facts(kept)
+    rooms = [section(kept["rooms"])] if "rooms" in kept else []
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     targets = [f"- {_mark(verdict.held)}: {verdict.text}" for verdict in judged(results)]
     parts = [
         "# Benchmark",
         '<!-- Made by `make bench ARGS="--write docs"`. -->',
-        f"Measured on {facts['measured']} on {_machine(machine)}: {_lengths(facts)}. "
+        f"Measured on {facts['measured']} on {machine(facts)}: {lengths(facts)}. "
         "Rates differ from machine to machine; the ratios are what counts.",
         "![Calls per second of Fluxbase and its peers](bench.svg)",
         "## Results",
@@ -63,44 +64,30 @@ def page(results: Results, facts: Mapping[str, Any]) -> str:
         "## How it was measured",
         _HOW,
         "## Running it",
-        _RUNNING.replace("GROUPS", ", ".join(f"`{group}`" for group in GROUPS)),
+        _RUNNING.replace(
+            "GROUPS", ", ".join(f"`{group}`" for group in GROUPS if group not in ROOMS)
+        ),
         "## What is not equal work",
-        "\n".join(_notes(results)),
+        "\n".join(notes(results)),
         f"Versions: {versions}.",
+        *rooms,
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def write(kept: Mapping[str, Any], folder: Path) -> None:
     """Write `benchmark.md` and `bench.svg` into a folder."""
-    results, facts = from_json(kept), kept["facts"]
+    results, facts = from_json(kept), _facts(kept)
     folder.mkdir(parents=True, exist_ok=True)
-    footer = (
-        f"{_machine(facts['machine'])}; Postgres {facts['versions']['Postgres']}; {_lengths(facts)}"
-    )
-    (folder / "benchmark.md").write_text(page(results, facts), "utf-8")
+    footer = f"{machine(facts)}; Postgres {facts['versions']['Postgres']}; {lengths(facts)}"
+    (folder / "benchmark.md").write_text(page(kept), "utf-8")
     (folder / "bench.svg").write_text(chart(results, footer), "utf-8")
 
 
-def _machine(machine: Mapping[str, Any]) -> str:
-    return f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
-
-
-def _lengths(facts: Mapping[str, Any]) -> str:
-    rounds, seconds = facts["rounds"], facts["seconds"]
-    of = f"medians of {rounds} rounds" if rounds > 1 else "one round"
-    return f"{of} of {seconds} s each"
+def _facts(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Without a run of the peers there are only those of the rooms.
+    return kept.get("facts") or kept["rooms"]["facts"]
 
 
 def _mark(held: bool | None) -> str:
     return {True: "met", False: "missed", None: "not judged"}[held]
-
-
-def _notes(results: Results) -> list[str]:
-    """Return a line for each way in which work differs, naming who does."""
-    who: dict[str, dict[str, None]] = {}
-    for names in groups(results).values():
-        for name in names:
-            if ENTRIES[name].note:
-                who.setdefault(ENTRIES[name].note, {})[ENTRIES[name].label] = None
-    return [f"- {'; '.join(labels)}: {note}." for note, labels in who.items()]

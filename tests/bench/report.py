@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.bench.roster import ENTRIES, GROUPS, OURS, ROSTER, title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.bench.results import Results
 
@@ -81,6 +81,29 @@ def markdown(results: Results) -> str:
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         blocks.append("\n".join([f"### {GROUPS[group]}", "", *lines]))
     return "\n\n".join([*blocks, *_left_out(results)])
+
+
+def notes(results: Results) -> list[str]:
+    """Return a line for each way in which work differs, naming who does."""
+    who: dict[str, dict[str, None]] = {}
+    for names in groups(results).values():
+        for name in names:
+            if ENTRIES[name].note:
+                who.setdefault(ENTRIES[name].note, {})[ENTRIES[name].label] = None
+    return [f"- {'; '.join(labels)}: {note}." for note, labels in who.items()]
+
+
+def machine(facts: Mapping[str, Any]) -> str:
+    """Return the machine in words."""
+    at = facts["machine"]
+    return f"{at['cpu']}, {at['cores']} cores, {at['system']}"
+
+
+def lengths(facts: Mapping[str, Any]) -> str:
+    """Return how long was measured, in words."""
+    rounds, seconds = facts["rounds"], facts["seconds"]
+    of = f"medians of {rounds} rounds" if rounds > 1 else "one round"
+    return f"{of} of {seconds} s each"
 
 
 def _left_out(results: Results) -> list[str]:

@@ -64,6 +64,6 @@ def from_json(kept: Mapping[str, Any]) -> Results:
             Sample(**{key: value for key, value in sample.items() if key in names})
             for sample in contestant["rounds"]
         ]
-        for name, contestant in kept["contestants"].items()
+        for name, contestant in kept.get("contestants", {}).items()
     }
     return Results(samples, kept.get("left_out", {}))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tests.bench.transfers import TRANSFERS
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -23,7 +25,12 @@ GROUPS: Final = {
     "insert": "one row inserted",
     "embedded": "10 tasks, each with its project and its comments",
     "keys": "10 rows of 100,000, 200 callers in turn",
+    "free": "10 rows of 100,000 by free SQL",
+    "vectors": "10 nearest of the vectors that a caller sees",
+    **{name: transfer.title for name, transfer in TRANSFERS.items()},
 }
+# The groups that are measured by themselves, after the others.
+ROOMS: Final = ("free", "vectors", *TRANSFERS)
 # The contestant of each group that the others are compared with.
 OURS: Final = {
     "ten": "fluxbase",
@@ -31,6 +38,7 @@ OURS: Final = {
     "insert": "fluxbase-insert",
     "embedded": "fluxbase-embedded",
     "keys": "fluxbase-200",
+    **{name: f"fluxbase-{name}" for name in ROOMS},
 }
 PINNED: Final = "starlette-1"
 
@@ -47,6 +55,28 @@ _REST: Final = (
     "plain HTTP instead of MCP; verifies a token (kept in its cache) and enters the caller's role "
     "for each call; no rate limit or audit"
 )
+
+_FREE: Final = (
+    "each call judges the SQL, logs in to Postgres as the key, asks for the cost and logs out; "
+    "four at a time"
+)
+_STORED: Final = (
+    "beside the bytes each upload is a checksum and four transactions, one of which only tries, "
+    "and each download one read and its record; "
+    "CPU is that of the server without its client"
+)
+_FILE: Final = "no server, no checksum, no database; CPU is that of the loop"
+_BOTO3: Final = "straight to the S3 server, no database; CPU is that of the loop"
+
+
+def _carriers(name: str) -> tuple[Entry, Entry]:
+    local = TRANSFERS[name].place == "local"
+    label, note = ("raw file", _FILE) if local else ("raw boto3", _BOTO3)
+    return (
+        Entry(OURS[name], name, "Fluxbase", _STORED, drawn=False),
+        Entry(f"raw-{name}", name, label, note, drawn=False),
+    )
+
 
 ROSTER: Final = (
     Entry(OURS["ten"], "ten", "Fluxbase", _OURS),
@@ -93,6 +123,12 @@ ROSTER: Final = (
     Entry(OURS["keys"], "keys", "Fluxbase, 200 keys", drawn=False),
     Entry("starlette-3-200", "keys", "bare Starlette, 3 trips", _TRIPS, drawn=False),
     Entry("postgrest-200", "keys", "PostgREST, 200 tokens", _REST, drawn=False),
+    Entry(OURS["free"], "free", "Fluxbase, execute_sql", _FREE, drawn=False),
+    Entry("fluxbase-query", "free", "Fluxbase, query_table", drawn=False),
+    Entry("pgbench-free", "free", "pgbench, pinned role", _NONE, drawn=False),
+    Entry(OURS["vectors"], "vectors", "Fluxbase, search_vectors", drawn=False),
+    Entry("pgbench-vectors", "vectors", "pgbench, the same SQL", _NONE, drawn=False),
+    *(entry for name in TRANSFERS for entry in _carriers(name)),
 )
 ENTRIES: Final = {entry.name: entry for entry in ROSTER}
 

@@ -6,16 +6,20 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tests.bench.load import Contestant, Http, Loop, Pgbench, Stdio
+from fluxbase.db.database import session_settings
+from tests.bench.load import Carrying, Contestant, Http, Loop, Pgbench, Stdio
 from tests.bench.peers import http_servers as http
 from tests.bench.peers import mcp_servers as mcp
 from tests.bench.peers.asking import LeftOutError, Speech, served
 from tests.bench.processes import NODE, NPM, Child, serving
 from tests.bench.roster import title
-from tests.bench.work import EMBEDDED, INSERT, TEN, THOUSAND, Work
+from tests.bench.transfers import TRANSFERS, Transfer
+from tests.bench.vectors import ASKED, LEAST, NEAREST, SEARCH, near, questions
+from tests.bench.work import EMBEDDED, FREE, INSERT, TEN, THOUSAND, Work
 from tests.programs import ROOT
+from tests.s3_servers import SECRET, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -33,6 +37,7 @@ class _Stage:
     world: World
     stack: ExitStack
     running: dict[tuple[str, ...], Child] = field(default_factory=dict[tuple[str, ...], Child])
+    _s3: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def server(self, command: list[str]) -> Child:
         """Start a server unless it runs already."""
@@ -44,6 +49,17 @@ class _Stage:
             except RuntimeError as error:
                 raise LeftOutError(str(error)) from None
         return self.running[key]
+
+    def s3(self) -> dict[str, Any]:
+        """Start an S3 server unless it runs already; return how it is reached."""
+        if not self._s3:
+            try:
+                reached = self.stack.enter_context(s3_server("rclone"))
+            except FileNotFoundError:
+                raise LeftOutError("scripts/s3-servers.sh put no rclone into .venv-s3") from None
+            self._s3 |= reached.model_dump(mode="json", exclude_none=True)
+            self._s3["secret_access_key"] = SECRET
+        return self._s3
 
 
 _Make = Callable[[_Stage, str], Contestant]
@@ -92,11 +108,54 @@ def _loop(mode: str) -> _Make:
 def _pgbench(stage: _Stage, name: str) -> Pgbench:
     world, first = stage.world, stage.world.callers[0]
     select = f"{TEN.inline(TEN.sql_json)};\n"
-    if name == "pgbench-1":
-        return Pgbench(world.address, select, first.role, world.home, world.postmaster)
+    if name != "pgbench-4":
+        return Pgbench(world.address, [select], first.role, world.home, world.postmaster)
     entering = first.entering.replace("; ", ";\n", 1)
     script = f"{entering};\n{select}COMMIT;\n"
-    return Pgbench(world.address, script, None, world.home, world.postmaster)
+    return Pgbench(world.address, [script], None, world.home, world.postmaster)
+
+
+def _pgbench_near(stage: _Stage, _: str) -> Pgbench:
+    world, first = stage.world, stage.world.callers[0]
+    asked = questions()[:ASKED]
+    return Pgbench(
+        world.address,
+        [f"{near(f':v{number}', ':most', ':least')};\n" for number in range(len(asked))],
+        first.role,
+        world.home,
+        world.postmaster,
+        session_settings(world.config.database),
+        [
+            f"most={NEAREST}",
+            f"least={LEAST}",
+            *(f"v{number}={vector}" for number, vector in enumerate(asked)),
+        ],
+    )
+
+
+def _carried(transfer: Transfer) -> _Make:
+    def make(stage: _Stage, _: str) -> Carrying:
+        world = stage.world
+        storage: dict[str, Any] = {"backend": "local", "path": str(world.home / "storage")}
+        if transfer.place == "s3":
+            storage = {"backend": "s3", "s3": stage.s3()}
+        child = stage.server(mcp.fluxbase(world, 1, storage))
+        path = f"{world.config.server.api_path}/storage"
+        at = {"port": child.port, "path": path, "key": world.callers[0].key}
+        return Carrying("http", at, transfer, child.pid, world.postmaster)
+
+    return make
+
+
+def _raw(transfer: Transfer) -> _Make:
+    def make(stage: _Stage, _: str) -> Carrying:
+        world = stage.world
+        if transfer.place == "s3":
+            return Carrying("s3", {"s3": stage.s3()}, transfer, 0, world.postmaster)
+        at = {"folder": str(world.home / "raw")}
+        return Carrying("file", at, transfer, 0, world.postmaster)
+
+    return make
 
 
 def _server_postgres(stage: _Stage, _: str) -> Stdio:
@@ -138,7 +197,15 @@ CONTESTANTS: Final[dict[str, _Make]] = {
     "fluxbase-200": _asked(_fluxbase, mcp.LEGACY, TEN, many=True),
     "starlette-3-200": _asked(_trips, http.STARLETTE, TEN, many=True),
     "postgrest-200": _asked(_postgrest, http.TOKENS, TEN, many=True),
+    "fluxbase-free": _asked(_fluxbase, mcp.LEGACY, FREE),
+    "fluxbase-query": _asked(_fluxbase, mcp.LEGACY, TEN),
+    "pgbench-free": _pgbench,
+    "fluxbase-vectors": _asked(_fluxbase, mcp.SEARCHES, SEARCH),
+    "pgbench-vectors": _pgbench_near,
 }
+for _name, _transfer in TRANSFERS.items():
+    CONTESTANTS[f"fluxbase-{_name}"] = _carried(_transfer)
+    CONTESTANTS[f"raw-{_name}"] = _raw(_transfer)
 
 
 @contextmanager

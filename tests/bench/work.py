@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 ROWS: Final = 100_000
@@ -156,6 +156,13 @@ def _read(name: str, rows: int) -> Work:
 
 TEN: Final = _read("ten", 10)
 THOUSAND: Final = _read("thousand", 1000)
+# The same read by free SQL.
+FREE: Final = replace(
+    TEN,
+    name="free",
+    tool="execute_sql",
+    arguments={"sql": TEN.sql, "params": [STATUS], "description": "Ten open tasks", "limit": 10},
+)
 INSERT: Final = Work(
     "insert",
     "INSERT INTO public.notes (title) VALUES ($1) RETURNING id",

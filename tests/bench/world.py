@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fluxbase.app.backend import Backend
 
 POOL: Final = 16  # connections to Postgres, for every contestant that can be told
+_SCOPES: Final = ("read:tables", "write:tables")
 # Durability is as usual; only that no checkpoint falls into the measurement of some contestant.
 _SETTINGS: Final = {
     "max_connections": "250",
@@ -131,8 +132,8 @@ async def open_world(home: Path) -> AsyncGenerator[World]:
         conn = await asyncpg.connect(backend.database.logins.admin)
         try:
             await conn.execute(SCHEMA)
-            callers = [await _caller(backend, n) for n in range(KEYS)]
-            big = await _caller(backend, BIG)
+            callers = [await issued(backend, f"bench {n}", n) for n in range(KEYS)]
+            big = await issued(backend, f"bench {BIG}", BIG)
             await conn.execute(VACUUM)
             version = str(await conn.fetchval("SHOW server_version"))
         finally:
@@ -150,9 +151,11 @@ def _write_down(world: World) -> None:
     world.file.write_text(json.dumps({"url": world.url, "callers": callers}), "utf-8")
 
 
-async def _caller(backend: Backend, number: int) -> Caller:
+async def issued(
+    backend: Backend, name: str, number: int, scopes: tuple[str, ...] = _SCOPES
+) -> Caller:
+    """Make a key of the user with this number."""
     user_id = f"00000000-0000-4000-8000-{number:012}"
-    new = NewKey(f"bench {number}", ("read:tables", "write:tables"), user_id=user_id)
-    issued = await backend.keys.create("client_key", new)
+    made = await backend.keys.create("client_key", NewKey(name, scopes, user_id=user_id))
     claims = json.dumps({"sub": user_id, "role": "authenticated"})
-    return Caller(issued.key, f"key_{issued.id}", claims, user_id)
+    return Caller(made.key, f"key_{made.id}", claims, user_id)

@@ -73,7 +73,7 @@ def served(
             file.write(b"%d\n%s\n" % (len(raw), raw))
     size = 0
     for caller, message in sent[: len(callers)]:
-        text, size = _answer(child, message)
+        text, size = answered(child.port, message)
         try:
             work.check(speech.rows(work, json.loads(text)), caller.user_id)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, WrongAnswer) as error:
@@ -83,11 +83,11 @@ def served(
     return Http(child.pid, child.port, path, size, world.postmaster, written)
 
 
-def _answer(child: Child, message: Message) -> tuple[bytes, int]:
+def answered(port: int, message: Message) -> tuple[bytes, int]:
     """Return an answer's body, and how long the answer is in all."""
     until = time.monotonic() + _READY
     while True:
-        connection = HTTPConnection("127.0.0.1", child.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             connection.request(message.method, message.target, message.body or None, message.head)
             response = connection.getresponse()

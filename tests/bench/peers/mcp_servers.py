@@ -11,6 +11,7 @@ import yaml
 
 from tests.bench.peers.asking import LeftOutError, Message, Rows, Speech, compact, texts
 from tests.bench.processes import NPM, PEERS_PYTHON, PYTHON
+from tests.bench.vectors import ASKED, questions
 from tests.bench.work import WORKS
 from tests.bench.world import POOL
 from tests.programs import ROOT
@@ -61,8 +62,22 @@ LEGACY: Final = _ours(None)
 MODERN: Final = _ours(_MODERN)
 
 
-def fluxbase(world: World, workers: int) -> list[str]:
+def searching(work: Work, caller: Caller, question: int) -> Message:
+    """Return the call that looks for what is near a question."""
+    arguments = {**work.arguments, "embedding": questions()[question]}
+    return _message(None, work.tool, arguments, caller.key, question)
+
+
+SEARCHES: Final = Speech(
+    lambda work, caller, number: searching(work, caller, number % ASKED),
+    lambda _, answer: answer["result"]["structuredContent"]["results"],
+)
+
+
+def fluxbase(world: World, workers: int, storage: dict[str, Any] | None = None) -> list[str]:
     """Return the command of our server, with keys, limits and audit on; metrics always are.
+
+    `storage` says where it keeps files, in place of the default.
 
     Raises:
         LeftOutError: it cannot run with that many workers.
@@ -74,7 +89,7 @@ def fluxbase(world: World, workers: int) -> list[str]:
         if "--workers" not in known.stdout:
             raise LeftOutError("this version of `fluxbase serve` has no --workers")
         many = ["--workers", str(workers)]
-    path = world.home / f"fluxbase-{workers}.yaml"
+    path = world.home / f"fluxbase-{workers}{storage['backend'] if storage else ''}.yaml"
     config = world.config
     text: dict[str, Any] = {
         "mcp": {"enabled": True, "rate_limit_per_min": config.mcp.rate_limit_per_min},
@@ -85,6 +100,7 @@ def fluxbase(world: World, workers: int) -> list[str]:
         "auth": {"peppers_file": str(config.auth.peppers_file)},
         "migrations": {"dir": str(config.migrations.dir)},
         "audit": {"reads": True},
+        **({"storage": storage} if storage else {}),
     }
     path.write_text(yaml.safe_dump(text), "utf-8")
     return [*command, "--config", str(path), "--port", "{port}", *many]
