@@ -1,12 +1,12 @@
 """Connections on which one caller alone logs in, for SQL of its own making.
 
 On the shared pools a statement could become another caller by a word (`SET ROLE`); here the session
-itself is the caller, and belongs to nobody after it. It must not know what the SQL says.
+itself is the caller. It is kept a few seconds for the same caller's next statement, emptied of all
+that the last one left, and is never anybody else's. It must not know what the SQL says.
 """
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +17,7 @@ import orjson
 
 from fluxbase.db.dsn import scram_verifier, with_login
 from fluxbase.db.errors import translate
+from fluxbase.db.lone_sessions import LoneSessions
 from fluxbase.db.pool import connect
 from fluxbase.db.sql import Params, Sql, concat, ident, join, sql
 from fluxbase.errors import Forbidden, InternalError, InvalidArgument, TooLarge, Unavailable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Connection
     from fluxbase.principal import Principal
 
-_AT_ONCE: Final = 4
 _MOST_COLUMNS: Final = 1600
 _PIECE: Final = 200
 
@@ -59,7 +59,7 @@ class Alone:
         self._derive = derive
         self._settings = settings
         self._let_in: set[str] = set()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._sessions = LoneSessions(self._log_in, _begin)
 
     @asynccontextmanager
     async def open(self, who: Principal, *, write: bool) -> AsyncGenerator[Lone]:
@@ -74,19 +74,22 @@ class Alone:
                 "free SQL needs a key: users share a role, which SQL of their own could take over",
                 hint="use a client key, or query_table",
             )
-        async with self._turns:
-            settings = {
-                **self._settings,
-                "application_name": "fluxbase sql",
-                "default_transaction_read_only": "off" if write else "on",
-            }
-            raw = await connect(
-                await self._address(who), settings=settings, seconds=10, statement_cache_size=0
-            )
-            try:
-                yield await _begun(raw, who)
-            finally:
-                await _end(raw)
+        async with self._sessions.lend(who, write=write) as raw:
+            yield Lone(raw)
+
+    async def close(self) -> None:
+        """Close the sessions that are kept."""
+        await self._sessions.close()
+
+    async def _log_in(self, who: Principal, write: bool) -> Connection:
+        settings = {
+            **self._settings,
+            "application_name": "fluxbase sql",
+            "default_transaction_read_only": "off" if write else "on",
+        }
+        return await connect(
+            await self._address(who), settings=settings, seconds=10, statement_cache_size=0
+        )
 
     async def _address(self, who: Principal) -> str:
         if who.is_service:
@@ -221,7 +224,7 @@ class Lone:
         return Rows(names, tuple(rows), truncated=False)
 
 
-async def _begun(raw: Connection, who: Principal) -> Lone:
+async def _begin(raw: Connection, who: Principal) -> None:
     try:
         if who.is_service:
             await raw.execute(concat(sql("SET ROLE "), ident(who.role)))
@@ -231,17 +234,6 @@ async def _begun(raw: Connection, who: Principal) -> Lone:
         raise translate(error) from error
     if role != who.role:
         raise InternalError
-    return Lone(raw)
-
-
-async def _end(raw: Connection) -> None:
-    # Whatever it left behind goes with the session.
-    try:
-        await raw.close(timeout=2)
-    except BaseException as error:
-        raw.terminate()
-        if not isinstance(error, Exception):
-            raise
 
 
 def _told(error: Exception) -> Exception:

@@ -99,6 +99,7 @@ class Database:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait((self._beating,))
+        await self.alone.close()
         pools = (self._client, self._service, self._admin, self._replicas)
         await asyncio.gather(*(pool.close() for pool in pools))
 
