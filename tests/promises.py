@@ -247,10 +247,34 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "integration/vectors/test_search.py::test_hybrid_finds_by_meaning_and_by_word",
             "integration/vectors/test_search.py::"
             "test_an_index_fills_the_answer_though_row_level_security_hides_most",
+            "integration/vectors/test_hybrid.py::test_hybrid_beats_words_alone_and_meaning_alone",
+            "integration/vectors/test_filling.py::"
+            "test_the_queue_waits_for_a_model_that_is_away_and_catches_up",
         ),
     ),
     "F28": (
         "read:vectors searches vectors, and nothing else does.",
         ("security/test_matrix.py::test_a_caller_has_exactly_the_tools_of_its_row",),
+    ),
+    "F43": (
+        "Internal schemas are hidden from non-administrators.",
+        (
+            "security/test_internal_schemas.py::test_no_tool_reaches_a_schema_of_the_server",
+            "security/test_internal_schemas.py::test_no_list_names_one",
+            "security/test_internal_schemas.py::test_no_resource_reads_one",
+            "security/test_internal_schemas.py::test_control_administrators_read_them",
+        ),
+    ),
+    "T18": (
+        "Tools query the database and manage it.",
+        (
+            "integration/sql/test_execute_sql.py::test_a_select_gives_the_caller_s_rows",
+            "integration/schema/test_ddl_tools.py::test_the_life_of_a_table",
+            "integration/schema/test_alter_tools.py::"
+            "test_a_column_is_altered_and_what_is_kept_takes_it_back",
+            "integration/schema/test_tenants_of_made_tables.py::"
+            "test_each_sees_its_own_rows_before_and_after_the_policy_is_altered",
+            "integration/schema/test_admin_tools.py::test_what_is_unsafe_is_found_with_its_remedy",
+        ),
     ),
 }
