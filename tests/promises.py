@@ -142,14 +142,6 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Service keys bypass row-level security.",
         (f"{_CLIENT}::test_a_service_key_sees_every_row",),
     ),
-    "F43": (
-        "Internal schemas are hidden from client keys.",
-        (
-            "security/test_exposure.py::"
-            "test_a_hidden_table_answers_exactly_like_one_that_does_not_exist",
-            "security/test_exposure.py::test_a_hidden_table_is_in_no_list_and_no_resource",
-        ),
-    ),
     "F44": (
         "Injection is prevented by parameters and by names from the catalog.",
         (

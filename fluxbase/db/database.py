@@ -18,6 +18,7 @@ from fluxbase.db.alone import Alone
 from fluxbase.db.alter import alter, reshape
 from fluxbase.db.catalog import Catalog, Fetch
 from fluxbase.db.dsn import same_login
+from fluxbase.db.embedding import embed_by
 from fluxbase.db.errors import CONNECTION_ERRORS, is_lost, translate
 from fluxbase.db.pool import Pool
 from fluxbase.db.prepare import ADMIN_SETTINGS, Logins
@@ -184,14 +185,8 @@ class Database:
         Raises:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
-        statement = concat(
-            sql("SELECT "),
-            ident(*function.split(".")),
-            sql("(u.t)::text AS made FROM unnest($1::text[]) WITH ORDINALITY u(t, n) ORDER BY n"),
-        )
         async with self._owner() as conn:
-            rows = await conn.fetch(statement, list(texts), timeout=_LONG_TIMEOUT)
-        return [row["made"] or "" for row in rows]
+            return await embed_by(conn, function, texts, seconds=_LONG_TIMEOUT)
 
     async def build_index(self, wanted: VectorIndex) -> bool:
         """Build an index of vectors while others write; see `fluxbase.db.vector_index.build`."""
