@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
@@ -118,19 +118,26 @@ async def create(ctx: Context, new: New, *, dry_run: bool) -> int:
     if new.chunk_size:
         _check_chunks(table, new, embedder)
     spec = {
-        **asdict(new),
-        "schema": table.relation.schema,
+        "name": new.name,
         "source": _quoted(table.relation.schema, table.relation.name),
+        "schema": table.relation.schema,
         "chunk_table": _chunk_table(table.relation.name),
+        "text_column": new.text_column,
         "embedding_column": "embedding" if new.chunk_size else new.embedding_column,
+        "tags_column": new.tags_column,
         "dimensions": dimensions,
+        "metric": new.metric,
         "model": embedder.model,
         "index_kind": new.index,
+        "chunk_size": new.chunk_size,
+        "chunk_overlap": new.chunk_overlap,
     }
     if not dry_run:
         await ctx.record(table.relation.full_name)
     written = orjson.dumps(spec).decode()
-    [row] = await ctx.database.reshape("create_collection", dry_run=dry_run, spec=written)
+    [row] = await ctx.database.reshape(
+        "create_collection", dry_run=dry_run, spec=written, principal=ctx.who.id
+    )
     return row["waiting"]
 
 
@@ -142,7 +149,7 @@ async def delete(ctx: Context, name: str) -> None:
     """
     await entry(ctx, name)
     await ctx.record(name)
-    await ctx.database.reshape("delete_collection", dry_run=False, name=name)
+    await ctx.database.reshape("delete_collection", dry_run=False, name=name, principal=ctx.who.id)
 
 
 async def reindex(ctx: Context, name: str, *, every: bool) -> int:

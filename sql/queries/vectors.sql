@@ -27,13 +27,20 @@ FROM vectors.collections c JOIN pg_class t ON t.oid = c.source WHERE c.name = $1
 SELECT n.nspname::text AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname = 'pg_trgm' AND has_schema_privilege('authenticated', n.oid, 'USAGE')
 
--- create_collection(spec)
--- Make a collection; how many rows wait for their vectors.
+-- create_collection(spec, principal)
+-- Make a collection, and keep what takes it back; how many rows wait for their vectors.
+WITH kept AS (
+  INSERT INTO platform.schema_changes (principal, action, target, up, down)
+  SELECT $2, 'create_collection', s->>'name', format('SELECT vectors.create_collection(%L);', s::text),
+    format('SELECT vectors.delete_collection(%L);', s->>'name') FROM (SELECT $1::text::jsonb) x(s))
 SELECT vectors.create_collection($1::text::jsonb) AS waiting
 
--- delete_collection(name)
+-- delete_collection(name, principal)
 -- Take a collection away, with its parts; a column of vectors stays.
-SELECT vectors.delete_collection($1)
+WITH kept AS (
+  INSERT INTO platform.schema_changes (principal, action, target, up)
+  VALUES ($2, 'delete_collection', $1, format('SELECT vectors.delete_collection(%L);', $1::text)))
+SELECT vectors.delete_collection($1::text)
 
 -- requeue_collection(name, every)
 -- Let rows be embedded: all, or those without a vector; how many.

@@ -179,6 +179,12 @@ async def test_a_collection_is_tried_and_taken_away_again(
     assert (await refused(one, "search_vectors", collection="papers", query="a")).code == "FLX206"
     assert (await refused(admin, "delete_collection", name="papers")).code == "FLX206"
     await admin.call("create_collection", **MADE, chunk_size=80)
+    [kept] = (await admin.call("list_schema_changes", limit=1))["changes"]
+    assert (kept["action"], kept["target"]) == ("create_collection", "papers")
+    await owner.execute(kept["down"])
+    await owner.execute(kept["up"])
+    await filled(owner)
+    assert await search(one, query="car") == ["A car"]
     await admin.call("delete_collection", name="papers")
     assert await owner.fetchval("SELECT to_regclass('papers_chunks')") is None
 
