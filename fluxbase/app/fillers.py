@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fluxbase.app.rooms import embedder
 from fluxbase.vectors.filling import Filling
+from fluxbase.vectors.tending import Tending
 
 if TYPE_CHECKING:
     from fluxbase.config import Config
@@ -19,12 +20,13 @@ class Fillers:
     def __init__(self, database: Database, config: Config) -> None:
         self._database = database
         self._config = config
-        self._wakes = asyncio.Event()
+        self._wakes: list[asyncio.Event] = []
         self._changed = asyncio.Event()
 
     def hear(self, _payload: str) -> None:
         """Take in that texts may wait for their vectors."""
-        self._wakes.set()
+        for wakes in self._wakes:
+            wakes.set()
 
     def configure(self, config: Config) -> None:
         """Go on by another configuration, where it says something else of embeddings."""
@@ -40,10 +42,12 @@ class Fillers:
 
     async def _run_until_changed(self) -> None:
         model = embedder(self._config, self._database)
-        many = self._config.vectors.embeddings.concurrency if model.is_configured else 1
+        many = self._config.vectors.embeddings.concurrency if model.is_configured else 0
         filling = Filling(self._database, model)
-        works = [filling.run(self._wakes, builds=n == 0) for n in range(many)]
-        tasks = [asyncio.ensure_future(work) for work in (*works, self._changed.wait())]
+        self._wakes = [asyncio.Event() for _ in range(many + 1)]
+        works = [filling.run(wakes) for wakes in self._wakes[1:]]
+        tending = Tending(self._database).run(self._wakes[0])
+        tasks = [asyncio.ensure_future(w) for w in (*works, tending, self._changed.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

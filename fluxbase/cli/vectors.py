@@ -87,14 +87,18 @@ def reindex(style: str, collection: str, every: bool, no_progress: bool) -> None
         from fluxbase.egress.embed import Embedder  # noqa: PLC0415
         from fluxbase.vectors import collections  # noqa: PLC0415
         from fluxbase.vectors.filling import Filling  # noqa: PLC0415
+        from fluxbase.vectors.tending import Tending  # noqa: PLC0415
 
-        waiting = await collections.reindex(ctx, collection, every=every)
-        filling = Filling(ctx.database, ctx.service(Embedder))
-        with _progress(waiting, quiet=no_progress) as advance:
-            await _fill(ctx, filling, collection, waiting, advance)
-        await filling.build_index(collection)
+        total = await collections.reindex(ctx, collection, every=every)
+        filling, tending = Filling(ctx.database, ctx.service(Embedder)), Tending(ctx.database)
+        await tending.seed(collection)
+        with _progress(total, quiet=no_progress) as advance:
+            await _fill(ctx, filling, collection, total, advance)
+        await tending.adopt()
+        await tending.build_index(collection)
         found = await collections.entry(ctx, collection)
-        return {"collection": collection, "embedded": waiting, **_state(asdict(found))}
+        embedded = max(0, total - (found.failed or 0))
+        return {"collection": collection, "embedded": embedded, **_state(asdict(found))}
 
     arguments = {"collection": collection, "every": every}
     show_one(_work("vectors reindex", arguments, work), style)

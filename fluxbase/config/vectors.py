@@ -39,7 +39,7 @@ class Embeddings(Section):
     max_tokens_per_day: Positive | None = Field(
         default=None,
         description="Most tokens that all servers together send on one day (UTC); then texts wait "
-        "for the next day, and searches by words alone are refused.",
+        "for the next day, and searches by meaning are refused.",
     )
 
     @field_validator("url")

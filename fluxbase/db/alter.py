@@ -47,7 +47,8 @@ _MISTAKES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
     "0A000": (
         InvalidArgument,
         "Postgres does not do this, such as a subquery in an expression of a column, or another "
-        "type of a column that a view, a policy or a generated column needs",
+        "type of a column that a view, a policy, a trigger (of a collection) or a generated column "
+        "needs",
     ),
     "42601": (
         InvalidArgument,

@@ -25,7 +25,7 @@ from fluxbase.db.prepare import ADMIN_SETTINGS, Logins
 from fluxbase.db.pulse import Pulse
 from fluxbase.db.queries import queries
 from fluxbase.db.replicas import Replica, Replicas
-from fluxbase.db.sql import concat, ident, sql
+from fluxbase.db.statements import statements
 from fluxbase.db.vector_index import VectorIndex, build
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _ADMIN_TIMEOUT: Final = 10.0
 _LONG_TIMEOUT: Final = 900.0
+BACKGROUND: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ class Database:
         self._admin = self._pool(
             "admin", logins.admin, config.admin_pool_size, ADMIN_SETTINGS, direct=True
         )
+        # Work that may take long must not keep those waiting who only ask who somebody is.
+        self._background = self._pool(
+            "background", logins.admin, BACKGROUND, ADMIN_SETTINGS, direct=True
+        )
         self._replicas = Replicas(
             [
                 self._replica(n, same_login(url.get_secret_value(), logins.client), settings)
@@ -101,8 +106,7 @@ class Database:
             self._beating.cancel()
             await asyncio.wait((self._beating,))
         await self.alone.close()
-        pools = (self._client, self._service, self._admin, self._replicas)
-        await asyncio.gather(*(pool.close() for pool in pools))
+        await asyncio.gather(*(pool.close() for pool in (*self._own, self._replicas)))
 
     def read(self, who: Principal, statement: Statement) -> Coroutine[Any, Any, Record]:
         """Return the one row of a reading statement run as the caller.
@@ -176,21 +180,21 @@ class Database:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
         query = queries()[name]
-        async with self._owner() as conn:
+        async with self._owner(self._background) as conn:
             return await conn.fetch(query.sql, *query.bind(arguments), timeout=_LONG_TIMEOUT)
 
-    async def embed_by(self, function: str, texts: Sequence[str]) -> list[str]:
+    async def embed_by(self, function: str, texts: Sequence[str], seconds: float) -> list[str]:
         """Return what a function `schema.name` makes of each text, as text, run as the owner.
 
         Raises:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
-        async with self._owner() as conn:
-            return await embed_by(conn, function, texts, seconds=_LONG_TIMEOUT)
+        async with self._owner(self._background) as conn:
+            return await embed_by(conn, function, texts, seconds=seconds)
 
     async def build_index(self, wanted: VectorIndex) -> bool:
         """Build an index of vectors while others write; see `fluxbase.db.vector_index.build`."""
-        async with self._owner() as conn:
+        async with self._owner(self._background) as conn:
             return await build(conn, wanted)
 
     async def statements(self, schema: str, limit: int) -> list[Record]:
@@ -199,15 +203,8 @@ class Database:
         Raises:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
-        text = concat(
-            sql("SELECT left(query, 2000) AS query, calls, total_exec_time AS total_ms, "),
-            sql("mean_exec_time AS mean_ms, rows FROM "),
-            ident(schema, "pg_stat_statements"),
-            sql(" WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) "),
-            sql("ORDER BY total_exec_time DESC LIMIT $1"),
-        )
         async with self._owner() as conn:
-            return await conn.fetch(text, limit, timeout=_ADMIN_TIMEOUT)
+            return await statements(conn, schema, limit, seconds=_ADMIN_TIMEOUT)
 
     async def alter(self, statements: Sequence[Sql], note: Note, *, dry_run: bool) -> list[str]:
         """Change the schema as the owner; see `fluxbase.db.alter.alter`."""
@@ -245,9 +242,13 @@ class Database:
         """Keep asking the replicas how far they are, until cancelled."""
         await self._replicas.follow()
 
+    @property
+    def _own(self) -> tuple[Pool, ...]:
+        return self._client, self._service, self._admin, self._background
+
     def states(self) -> list[PoolState]:
         """Return how busy each pool is."""
-        pools = [self._client, self._service, self._admin, *self._replicas.pools]
+        pools = [*self._own, *self._replicas.pools]
         return [PoolState(p.name, p.size, p.in_use, p.waiting) for p in pools]
 
     async def ready(self) -> float:
@@ -264,23 +265,24 @@ class Database:
         return self._pulse.seconds
 
     @asynccontextmanager
-    async def _owner(self) -> AsyncGenerator[Connection]:
-        held = await self._admin.acquire_bare()
+    async def _owner(self, pool: Pool | None = None) -> AsyncGenerator[Connection]:
+        pool = pool or self._admin
+        held = await pool.acquire_bare()
         try:
             yield held.raw
         except BaseException as error:
-            self._end(held, error)
+            self._end(pool, held, error)
             raise
-        self._admin.release(held)
+        pool.release(held)
 
-    def _end(self, held: Held, error: BaseException) -> None:
+    def _end(self, pool: Pool, held: Held, error: BaseException) -> None:
         if isinstance(error, FluxbaseError):
-            self._admin.release(held)
+            pool.release(held)
             return
         if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
-            self._admin.release(held)
+            pool.release(held)
         else:
-            self._admin.discard(held)
+            pool.discard(held)
         if isinstance(error, TimeoutError):
             raise Unavailable("the database did not answer in time") from error
         if isinstance(error, (*CONNECTION_ERRORS, asyncpg.PostgresError)):
@@ -298,7 +300,7 @@ class Database:
         return session.read(pool, who, statement)
 
     def _heard(self, silent: bool) -> None:
-        for pool in (self._client, self._service, self._admin):
+        for pool in self._own:
             pool.silence(silent=silent)
             if silent:
                 pool.cut()

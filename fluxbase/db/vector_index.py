@@ -14,13 +14,14 @@ from fluxbase.db.queries import queries
 from fluxbase.db.sql import Sql, concat, ident, sql
 
 if TYPE_CHECKING:
-    from fluxbase.db.types import Connection
+    from fluxbase.db.types import Connection, Record
 
 FEW_FOR_LISTS: Final = 1000  # below this an IVFFlat index would be learned from too little
 MOST_DIMENSIONS: Final = {"vector": 2000, "halfvec": 4000, "sparsevec": 16_000}
 _LOCK: Final = 0x766563
 _MEMORY: Final = sql("SET maintenance_work_mem = '256MB'")
 _MANY: Final = 20_000  # rows from which on the graph outgrows what Postgres gives by itself
+_LONGEST_NAME: Final = 63  # bytes
 _METHODS: Final = {"hnsw": sql("hnsw"), "ivfflat": sql("ivfflat")}
 _CLASSES: Final = {
     (kind, metric): f"{kind}_{short}_ops"
@@ -33,8 +34,9 @@ _CLASSES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
-    """The index that is wanted, on one column of vectors."""
+    """The index that a collection wants, on one column of vectors."""
 
+    collection: str
     relation: int  # its oid
     schema: str
     table: str
@@ -43,7 +45,8 @@ class VectorIndex:
     metric: str
     method: str  # hnsw or ivfflat
     rows: int
-    afresh: bool = False  # build another one although there is one
+    own: str | None  # the one that was made for the collection before
+    afresh: bool  # build another one although there is one
 
     @property
     def opclass(self) -> str:
@@ -69,8 +72,15 @@ def parameters(method: str, rows: int) -> dict[str, int]:
     return {"m": 24 if dense else 16, "ef_construction": 128 if dense else 64}
 
 
+def cut(name: str, end: str) -> str:
+    """Return a name with an end, as long as Postgres takes it, which counts bytes."""
+    return name.encode()[: _LONGEST_NAME - len(end)].decode(errors="ignore") + end
+
+
 async def build(conn: Connection, wanted: VectorIndex) -> bool:
-    """Build the index unless there is one; return false when somebody else is building.
+    """Build the index unless there is one that serves; false when somebody else is building.
+
+    No index is touched but the collection's own.
 
     Raises:
         asyncpg.PostgresError: Postgres cannot build it; what was begun is taken away next time.
@@ -86,28 +96,39 @@ async def build(conn: Connection, wanted: VectorIndex) -> bool:
 
 
 async def _build(conn: Connection, wanted: VectorIndex) -> None:
-    query = queries()["vector_indexes"].sql
-    known = await conn.fetch(query, wanted.relation, wanted.column)
-    for index in known:
-        if not index["valid"]:
-            await _drop(conn, wanted.schema, index["name"])
-    same = [
-        index["name"]
-        for index in known
-        if index["valid"] and (index["method"], index["opclass"]) == (wanted.method, wanted.opclass)
-    ]
-    if same and not wanted.afresh:
+    known = await conn.fetch(queries()["vector_indexes"].sql, wanted.relation, wanted.column)
+    own = next((index for index in known if index["name"] == wanted.own), None)
+    if own is not None and not own["valid"]:
+        await _drop(conn, wanted.schema, own["name"])
+        own = None
+    serving = any(index["name"] != wanted.own and _serves(index, wanted) for index in known)
+    if serving or (own is not None and _serves(own, wanted) and not wanted.afresh):
         return
-    taken = {index["name"] for index in known}
-    name = next(name for n in range(100) if (name := _name(wanted, n)) not in taken)
+    name = await _free_name(conn, wanted)
+    await conn.execute(queries()["name_index"].sql, wanted.collection, name)
     if wanted.rows >= _MANY:
         await conn.execute(_MEMORY)
     try:
         await conn.execute(_statement(wanted, name), timeout=None)
     finally:
         await conn.execute("RESET maintenance_work_mem")
-    for old in same:
-        await _drop(conn, wanted.schema, old)
+    if own is not None:
+        await _drop(conn, wanted.schema, own["name"])
+
+
+def _serves(index: Record, wanted: VectorIndex) -> bool:
+    same = (index["method"], index["opclass"]) == (wanted.method, wanted.opclass)
+    return same and index["valid"] and not index["partial"]
+
+
+async def _free_name(conn: Connection, wanted: VectorIndex) -> str:
+    number = 0
+    while True:
+        end = f"_{wanted.method}" + (f"_{number}" if number else "")
+        name = cut(f"{wanted.table}_{wanted.column}", end)
+        if await conn.fetchval(queries()["is_free_name"].sql, wanted.schema, name):
+            return name
+        number += 1
 
 
 async def _drop(conn: Connection, schema: str, name: str) -> None:
@@ -122,8 +143,3 @@ def _statement(wanted: VectorIndex, name: str) -> Sql:
         ident(wanted.column), sql(" "), ident("extensions", wanted.opclass), sql(") WITH ("),
         Sql(", ".join(f"{key} = {value:d}" for key, value in given.items())), sql(")"),
     )  # fmt: skip
-
-
-def _name(wanted: VectorIndex, n: int) -> str:
-    end = f"_{wanted.method}" + (f"_{n}" if n else "")
-    return f"{wanted.table}_{wanted.column}"[: 63 - len(end)] + end

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 
-from fluxbase.errors import InvalidArgument, Unavailable
+from fluxbase.errors import FluxbaseError, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 3
 _MOST_BYTES: Final = 64 * 1024 * 1024
-_AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_UNREACHABLE: Final = 0
+_AGAIN: Final = frozenset({_UNREACHABLE, 408, 409, 425, 429, 500, 502, 503, 504})
+_AWAY: Final = frozenset({_UNREACHABLE, 401, 403, 404, 429})  # whatever the texts are
 _REFUSED: Final = frozenset({400, 413, 422})  # it is about the texts, not about the endpoint
 _LETTERS: Final = 4  # of one token, where the endpoint does not count them
 
@@ -34,11 +36,15 @@ class TextRefused(InvalidArgument):
     title = "The embedding model does not take this text; it may be too long"
 
 
+class ModelAway(Unavailable):
+    """The model takes no text at all now: it cannot be reached, or does not want us."""
+
+
 class Purse(Protocol):
     """Counts what is sent to the model, for all servers together."""
 
     async def check(self) -> None:
-        """Raise `Unavailable` when there is nothing left to spend today."""
+        """Raise `ModelAway` when there is nothing left to spend today."""
         ...
 
     async def spend(self, tokens: int) -> None:
@@ -49,8 +55,8 @@ class Purse(Protocol):
 class Function(Protocol):
     """Asks a function of the database."""
 
-    async def __call__(self, function: str, texts: Sequence[str]) -> list[str]:
-        """Return what the function gives for each text, as text."""
+    async def __call__(self, function: str, texts: Sequence[str], seconds: float) -> list[str]:
+        """Return what the function gives for each text, as text, within some seconds."""
         ...
 
 
@@ -127,12 +133,16 @@ class Embedder:
     async def _by_function(self, texts: list[str]) -> _Answer:
         if self._function is None or self._config.function is None:
             raise Unavailable("no database is there to ask")
-        rows = await self._function(self._config.function, texts)
         try:
+            rows = await self._function(self._config.function, texts, self._config.timeout)
             vectors = [[float(n) for n in orjson.loads(_as_json(row))] for row in rows]
-        except (orjson.JSONDecodeError, TypeError, ValueError):
-            vectors = []
-        return _Answer(_checked(vectors, len(texts)), None)
+        except Unavailable:
+            raise
+        except (FluxbaseError, TypeError, ValueError):
+            raise TextRefused from None
+        if not all(map(_is_vector, vectors)):
+            raise TextRefused
+        return _Answer(vectors, None)
 
     async def _batch(self, texts: list[str]) -> _Answer:
         status, body = 0, b""
@@ -146,7 +156,8 @@ class Embedder:
             await asyncio.sleep(0.2 * 2**attempt * (0.5 + random.random()))  # noqa: S311
         if status in _REFUSED:
             raise TextRefused
-        raise Unavailable("the embedding model does not answer as it should", retry_after=5)
+        kind = ModelAway if status in _AWAY else Unavailable
+        raise kind("the embedding model does not answer as it should", retry_after=5)
 
     async def _ask(self, texts: list[str]) -> tuple[int, bytes]:
         # Here: most servers never ask, and the library is large.
@@ -170,8 +181,8 @@ class Embedder:
                     if len(body) > _MOST_BYTES:
                         return 500, b""
                 return answer.status, bytes(body)
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return 503, b""
+        except (aiohttp.ClientError, OSError):  # a timeout is one of these as well
+            return _UNREACHABLE, b""
 
 
 def _as_json(row: str) -> str:
@@ -193,6 +204,10 @@ def _read(body: bytes, many: int) -> _Answer:
 
 
 def _checked(found: list[list[float]], many: int) -> list[list[float]]:
-    if len(found) != many or not all(v and all(map(math.isfinite, v)) for v in found):
+    if len(found) != many or not all(map(_is_vector, found)):
         raise Unavailable("the embedding model does not answer as it should", retry_after=5)
     return found
+
+
+def _is_vector(numbers: list[float]) -> bool:
+    return bool(numbers) and all(map(math.isfinite, numbers))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from fluxbase.db.sql import Sql, catalog_type, concat, ident, join, sql
-from fluxbase.egress.embed import Embedder
-from fluxbase.errors import FluxbaseError, Forbidden, InvalidArgument
+from fluxbase.egress.embed import Embedder, TextRefused
+from fluxbase.errors import FluxbaseError, Forbidden, InvalidArgument, Unavailable
 from fluxbase.grammar import query
 from fluxbase.grammar.conditions import Operand
 from fluxbase.grammar.words import wrong
@@ -106,16 +106,21 @@ async def nearest(ctx: Context, near: Near) -> Nearest:
 
 
 async def vector_of(ctx: Context, words: str, *, needed: bool = True) -> list[float] | None:
-    """Return the vector of some words by the server's model; without a model `None` if not needed.
+    """Return the vector of some words by the server's model; `None` if there is no way, nor need.
 
     Raises:
         InvalidArgument: there is no model, and the vector is needed.
-        Unavailable: the model does not answer.
+        Unavailable: the model does not answer, and the vector is needed.
     """
     embedder = ctx.service(Embedder)
     if not (needed or embedder.is_configured):
         return None
-    [vector] = await embedder.embed([words])
+    try:
+        [vector] = await embedder.embed([words])
+    except (Unavailable, TextRefused):
+        if needed:
+            raise
+        return None
     return vector
 
 
@@ -162,8 +167,9 @@ class _Search:
             return found
         least = self.slots.constant(self.near.threshold)
         return concat(
+            # A vector of zeros has no direction: its distance is NaN, which is above all numbers.
             sql("SELECT * FROM ("), found, sql(") s WHERE "), ident(NAME), sql(" >= "), least,
-            sql("::float8"),
+            sql("::float8 AND "), ident(NAME), sql(" < 'Infinity'"),
         )  # fmt: skip
 
     def _fused(self) -> Sql:
@@ -173,7 +179,8 @@ class _Search:
         lists = [sql("TABLE w")]
         if self.column is not None:
             lists.append(self._places(self._by_distance))
-        if self.near.trigrams is not None:
+        # A letter more or less changes little of a meaning; without a vector it changes all.
+        if self.column is None and self.near.trigrams is not None:
             lists.append(self._places(self._by_likeness))
         row = self.writer.alias()
         same = join(

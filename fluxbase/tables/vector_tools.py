@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import Field
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fluxbase.db.relation import Visible
+
+_LARGEST: Final = 3.4e38
 
 CollectionName = Annotated[
     str, Field(min_length=1, max_length=63, description="A collection of list_collections")
@@ -178,7 +180,9 @@ def _row(
     Raises:
         InvalidArgument: its vector is not one of this collection, or is missing.
     """
-    name = known.embedding_column if known.embedding_column in row else "embedding"
+    name = known.embedding_column
+    if name not in row and "embedding" not in source.relation.columns:
+        name = "embedding"
     vector = row.get(name)
     if known.chunked:
         if "embedding" in row and "embedding" not in source.relation.columns:
@@ -198,9 +202,14 @@ def _row(
 def _is_vector(value: object) -> bool:
     if not isinstance(value, list):
         return False
-    return all(
-        isinstance(n, int | float) and not isinstance(n, bool) for n in cast("list[object]", value)
-    )
+    return all(_is_number(n) for n in cast("list[object]", value))
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a vector can hold a value: its numbers are single floats."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return -_LARGEST <= value <= _LARGEST
 
 
 def _tags_column(known: Collection | None) -> str:

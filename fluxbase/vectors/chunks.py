@@ -47,5 +47,6 @@ def _next(text: str, start: int, end: int, overlap: int) -> int:
     begin = max(end - overlap, start + 1)
     if overlap and begin < end and not text[begin - 1].isspace():
         space = text.find(" ", begin, end)
-        begin = space + 1 if space >= 0 else end
+        # Some scripts have no blanks between words; there any character may begin a part.
+        begin = space + 1 if space >= 0 else begin
     return begin

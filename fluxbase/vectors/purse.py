@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from fluxbase.errors import Unavailable
+from fluxbase.egress.embed import ModelAway
 
 if TYPE_CHECKING:
     from fluxbase.db.database import Database
@@ -22,13 +22,13 @@ class DayPurse:
         """Let a request go that begins below the limit.
 
         Raises:
-            Unavailable: today's tokens are used up.
+            ModelAway: today's tokens are used up.
         """
         [row] = await self._database.admin("spent_tokens")
         if row["tokens"] >= self._most:
-            raise Unavailable(
+            raise ModelAway(
                 "today's tokens for embeddings are used up",
-                hint="vectors.embeddings.max_tokens_per_day; hybrid search by words goes on",
+                hint="hybrid: true goes on by words; max_tokens_per_day is the limit",
                 retry_after=_until_midnight(),
             )
 

@@ -14,7 +14,7 @@ from fluxbase.vectors.collections import Entry, IndexKind, Metric  # noqa: TC001
 _DDL = ("admin:ddl",)
 
 Name = Annotated[
-    str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Name of the collection")
+    str, Field(pattern=r"^[a-z][a-z0-9_-]{0,54}$", description="Name of the collection")
 ]
 Column = Annotated[str, Field(min_length=1, max_length=63)]
 

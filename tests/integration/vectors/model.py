@@ -43,6 +43,7 @@ class Model:
         self.broken: Any = None
         self.down = False
         self.refuses = ""
+        self.fails = ""
         self.tokens: int | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -53,6 +54,8 @@ class Model:
             return web.Response(status=503)
         if self.refuses and any(self.refuses in text for text in body["input"]):
             return web.json_response({"error": "no"}, status=400)
+        if self.fails and any(self.fails in text for text in body["input"]):
+            return web.Response(status=500)
         if self.failures:
             self.failures -= 1
             return web.json_response({"error": "too many"}, status=429)

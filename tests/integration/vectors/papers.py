@@ -47,7 +47,11 @@ async def write(owner: Owner, user: str, *bodies: str) -> None:
 
 
 async def filled(owner: Owner) -> None:
-    await until(owner, "SELECT NOT EXISTS (SELECT FROM vectors.queue WHERE next_at < 'infinity')")
+    await until(
+        owner,
+        "SELECT NOT EXISTS (SELECT FROM vectors.queue WHERE next_at < 'infinity') AND NOT EXISTS "
+        "(SELECT FROM vectors.collections WHERE seeding IS NOT NULL OR next_model IS NOT NULL)",
+    )
 
 
 async def until(owner: Owner, question: str) -> None:

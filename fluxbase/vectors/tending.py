@@ -1,0 +1,100 @@
+"""Does what collections need beside vectors: first queues, new models, indexes; embeds nothing."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from fluxbase.db.vector_index import FEW_FOR_LISTS, VectorIndex
+from fluxbase.errors import FluxbaseError, Unavailable
+from fluxbase.vectors.filling import rest
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from fluxbase.db.database import Database
+    from fluxbase.db.types import Record
+
+log = logging.getLogger(__name__)
+
+_EVERY: Final = 5.0
+_SLICE: Final = 1000  # rows in one transaction, so that no writer waits long for it
+
+
+class Tending:
+    """One of these in each process is enough; those of several do not get into each other's way."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self, wakes: asyncio.Event) -> None:
+        """Work until cancelled; `wakes` is set when there may be something new."""
+        while True:
+            wakes.clear()
+            with suppress(FluxbaseError):  # the database is away, or somebody holds what is needed
+                await self.seed()
+                await self.adopt()
+                await self.build_index()
+            await rest(wakes, _EVERY)
+
+    async def seed(self, collection: str | None = None) -> None:
+        """Queue the rows that collections have had since before they were made or reindexed.
+
+        Raises:
+            FluxbaseError: the database is away, or holds what one slice needs.
+        """
+        for row in await self._database.admin("seeding_collections", name=collection):
+            more = True
+            while more:
+                [slice_] = await self._database.work(
+                    "seed_collection", name=row["name"], most=_SLICE
+                )
+                more = slice_["more"]
+
+    async def adopt(self) -> None:
+        """End changes to another model of which no row waits any more.
+
+        Raises:
+            FluxbaseError: the database is away.
+        """
+        for row in await self._database.admin("changing_collections"):
+            await self._database.work("adopt_model", name=row["name"])
+
+    async def build_index(self, collection: str | None = None) -> None:
+        """Build the indexes that collections want whose rows all have their vectors.
+
+        Raises:
+            FluxbaseError: the database is away.
+        """
+        for row in await self._database.work("wanted_index", collection=collection):
+            if row["index_kind"] == "ivfflat" and row["rows"] < FEW_FOR_LISTS:
+                continue
+            state, fault = "ready", None
+            try:
+                if not await self._database.build_index(_wanted(row)):
+                    continue
+            except Unavailable:
+                raise
+            except FluxbaseError as error:
+                log.warning("the index of a collection cannot be built: %s", error.message)
+                state, fault = "failed", error.message
+            await self._database.admin(
+                "set_index_state", name=row["name"], state=state, error=fault
+            )
+
+
+def _wanted(row: Record) -> VectorIndex:
+    return VectorIndex(
+        collection=row["name"],
+        relation=row["oid"],
+        schema=row["schema"],
+        table=row["table"],
+        column=row["column"],
+        kind=row["kind"],
+        metric=row["metric"],
+        method=row["index_kind"],
+        rows=row["rows"],
+        own=row["index_name"],
+        afresh=row["afresh"],
+    )
