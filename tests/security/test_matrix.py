@@ -65,7 +65,8 @@ def expected(row: dict[str, Any]) -> tuple[set[str], set[str]]:
 
 
 VECTORS: Final = """
-CREATE TABLE public.matrix_vectors (id int PRIMARY KEY, v extensions.vector(2), body text);
+CREATE TABLE public.matrix_vectors
+  (id int PRIMARY KEY, v extensions.vector(2), body text, w extensions.vector(2));
 ALTER TABLE public.matrix_vectors ENABLE ROW LEVEL SECURITY;
 CREATE POLICY open ON public.matrix_vectors USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE ON public.matrix_vectors TO authenticated;

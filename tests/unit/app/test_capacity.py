@@ -24,5 +24,5 @@ def test_pools_fit_while_all_workers_together_do(workers: int, fits: bool) -> No
 
 def test_our_own_postgres_grows_with_the_workers_unless_told_otherwise() -> None:
     assert embedded_settings(config(2)) == {}
-    assert embedded_settings(config(8)) == {"max_connections": str(8 * 25 + 10)}
+    assert embedded_settings(config(8)) == {"max_connections": str(8 * 29 + 10)}
     assert embedded_settings(config(8, max_connections="40")) == {"max_connections": "40"}
