@@ -13,6 +13,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from fluxbase.db.errors import may_be_a_value
 from fluxbase.errors import FluxbaseError, Unavailable
 from fluxbase.vectors.lent import Lent, return_texts, text_of
 
@@ -71,9 +72,9 @@ class Filling:
         for name in names:
             try:
                 took = await self._turn(name, model)
-            except Unavailable:
-                raise
             except FluxbaseError as error:
+                if isinstance(error, Unavailable) and not may_be_a_value(error):
+                    raise
                 # A collection whose table was changed under it must not hold up the others.
                 await self._postpone(name, error)
                 continue

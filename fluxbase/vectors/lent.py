@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from fluxbase.db.errors import may_be_a_value
 from fluxbase.egress.embed import ModelAway, TextRefused
 from fluxbase.errors import FluxbaseError, Unavailable
 from fluxbase.vectors.chunks import split
@@ -143,9 +144,9 @@ class Lent:
             [kept] = await self._database.work(
                 "store_vectors", collection=self._name, model=self._model, items=written
             )
-        except Unavailable:
-            raise
         except FluxbaseError as error:
+            if isinstance(error, Unavailable) and not may_be_a_value(error):
+                raise
             self._set_aside(group, error)
             return
         self._left.popleft()

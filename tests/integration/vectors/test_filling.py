@@ -235,8 +235,12 @@ async def test_a_collection_whose_column_is_gone_holds_up_no_other(
         await owner.execute("ALTER TABLE broken RENAME COLUMN body TO words")
         await owner.execute("INSERT INTO broken VALUES (1, 'A car')")
         await admin.call("create_collection", **MADE)
-        await write(owner, USER1, "A cat")
-        await until(owner, "SELECT count(embedding) = 1 FROM papers")
+        for many in range(1, 6):
+            await write(owner, USER1, "A cat")
+            await until(owner, f"SELECT count(embedding) = {many} FROM papers")
+        # It was put off once, rather than tried again and again.
+        until_then = "SELECT next_at > now() + interval '30 s' FROM vectors.queue"
+        assert await owner.fetchval(until_then) is True
         [found] = [
             c
             for c in (await admin.call("list_collections"))["collections"]
