@@ -9,6 +9,7 @@ FluxbaseError
 ├── UnknownBucket         FLX204  no such bucket for this caller
 ├── UnknownObject         FLX205  no such object for this caller
 ├── UnknownCollection     FLX206  no such collection for this caller
+├── UnknownProcedure      FLX207  no such procedure, or call of one, for this caller
 ├── Unauthenticated       FLX301  no credential, or not a valid one
 ├── Forbidden             FLX302  the caller may not do this
 │   └── InsufficientScope FLX305  an assistant needs a scope that was not granted
@@ -115,6 +116,12 @@ class UnknownCollection(FluxbaseError):
     """The collection does not exist, or not for this caller: the two look the same on purpose."""
 
     code, title, status = "FLX206", "No such collection", 404
+
+
+class UnknownProcedure(FluxbaseError):
+    """The procedure, or a call of one, does not exist for this caller; the two look the same."""
+
+    code, title, status = "FLX207", "No such procedure", 404
 
 
 class Unauthenticated(FluxbaseError):

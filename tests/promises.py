@@ -269,4 +269,13 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "integration/schema/test_admin_tools.py::test_what_is_unsafe_is_found_with_its_remedy",
         ),
     ),
+    "F5": (
+        "Invoke RPC procedures.",
+        (
+            "integration/rpc/test_rpc.py::test_parameters_come_by_name_and_defaults_stand_in",
+            "integration/rpc/test_rpc.py::test_a_call_has_the_rights_of_its_caller",
+            "integration/rpc/test_rpc.py::test_only_those_for_whom_it_is_published_know_of_it",
+        ),
+    ),
+    "F24": ("Scope execute:rpc.", (_SCOPE,)),
 }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from fluxbase.egress.embed import Embedder
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
+from fluxbase.rpc import resources as rpc_resources
+from fluxbase.rpc import tools as rpc_tools
 from fluxbase.schema import admin_tools, alter_tools, ddl_tools
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -42,6 +44,8 @@ ROOMS: Final = (
     tables_resources,
     vector_tools,
     collection_tools,
+    rpc_tools,
+    rpc_resources,
     storage_tools,
     bucket_tools,
     storage_resources,

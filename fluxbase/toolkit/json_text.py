@@ -31,6 +31,19 @@ class JsonRows(str):
         return {"type": "array", "items": {"type": "object"}}
 
 
+class JsonValue(JsonRows):
+    """The text of any JSON value; as part of a result it is spliced in as JSON."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Say that it may be anything."""
+        return {}
+
+
 def write(result: object) -> bytes:
     """Return a tool's result as JSON, with every `JsonRows` in it spliced in."""
     return orjson.dumps(result, default=_default, option=orjson.OPT_PASSTHROUGH_SUBCLASS)

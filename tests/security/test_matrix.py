@@ -36,7 +36,7 @@ PROMPTS: Final[dict[str, Any]] = MATRIX["prompts"]
 CALLERS: Final[dict[str, Any]] = MATRIX["callers"]
 JWT_SCOPES: Final = ["read:tables", "write:tables", "read:schema"]
 READS: Final = ("read:tables", "read:schema")
-SCOPES_OF: Final = {"read:storage": ("read:storage",)}
+SCOPES_OF: Final = {"read:storage": ("read:storage",), "execute:rpc": ("execute:rpc",)}
 GRANTS: Final = {"read": {"*", "read:tables"}, "schema": {"*", "read:tables", "read:schema"}}
 SECRET: Final = "a secret of the tests, long enough for HS256"
 JWT: Final = {"secret": SECRET, "issuer": "https://issuer.test", "audience": ["fluxbase"]}
@@ -74,6 +74,9 @@ INSERT INTO public.matrix_vectors VALUES (1, '[1,0]');
 INSERT INTO vectors.collections
   (name, source, text_column, embedding_column, dimensions, metric, index_kind)
 VALUES ('matrix', 'public.matrix_vectors', 'body', 'v', 2, 'cosine', 'none');
+CREATE FUNCTION public.matrix_add(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a + b';
+INSERT INTO rpc.procedures (name, function, public, read_only)
+VALUES ('matrix_add', 'public.matrix_add(integer, integer)', true, true);
 """
 
 
@@ -95,7 +98,10 @@ async def files(
     await backend.keys.delete("client_key", issued.id)
     await owner.execute(VECTORS)
     yield
-    await owner.execute("DELETE FROM vectors.collections; DROP TABLE public.matrix_vectors")
+    await owner.execute(
+        "DELETE FROM vectors.collections; DROP TABLE public.matrix_vectors; "
+        "DELETE FROM rpc.procedures; DROP FUNCTION public.matrix_add"
+    )
 
 
 def token() -> str:

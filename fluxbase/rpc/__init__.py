@@ -1,0 +1,1 @@
+"""Procedures: functions of the database that administrators publish for keys to call."""

@@ -1,0 +1,62 @@
+-- load_procedures(namespace, name) reads
+-- Published procedures whose function is there, or one of them, with the function's signature as JSON.
+SELECT p.namespace, p.name, p.public, p.required_roles, p.required_scopes, p.timeout_seconds, p.max_rows, p.read_only,
+  n.nspname::text AS schema, f.proname::text AS function, f.proretset AS returns_set,
+  obj_description(f.oid, 'pg_proc') AS comment, format_type(f.prorettype, NULL) AS result_type,
+  f.pronargs - f.pronargdefaults AS needed,
+  (SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'name', coalesce(nullif(f.proargnames[a.place], ''), 'arg' || a.place), 'type', format_type(a.kind, NULL),
+      'named', coalesce(f.proargnames[a.place], '') <> '', 'mode', coalesce(f.proargmodes[a.place]::text, 'i'),
+      'cast', format('%I.%I', b.nspname, coalesce(e.typname, t.typname)) || CASE WHEN e.oid IS NULL THEN '' ELSE '[]' END,
+      'base', coalesce(e.typname, t.typname), 'is_array', e.oid IS NOT NULL,
+      'category', coalesce(e.typcategory, t.typcategory),
+      'values', (SELECT jsonb_agg(v.enumlabel ORDER BY v.enumsortorder) FROM pg_enum v
+                 WHERE v.enumtypid = coalesce(e.oid, t.oid))) ORDER BY a.place), '[]')::text
+    FROM unnest(coalesce(f.proallargtypes, f.proargtypes::oid[])) WITH ORDINALITY a(kind, place)
+    JOIN pg_type t ON t.oid = a.kind LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    JOIN pg_namespace b ON b.oid = coalesce(e.typnamespace, t.typnamespace)) AS arguments
+FROM rpc.procedures p JOIN pg_proc f ON f.oid = to_regprocedure(p.function) JOIN pg_namespace n ON n.oid = f.pronamespace
+WHERE ($1::text IS NULL OR p.namespace = $1) AND ($2::text IS NULL OR p.name = $2) ORDER BY p.namespace, p.name
+
+-- find_function(function) reads
+-- What a name with the types of its arguments means, and why it cannot be published, if so.
+SELECT f.oid::regprocedure::text AS function, n.nspname::text AS schema, CASE
+    WHEN f.prokind <> 'f' THEN 'it is a procedure, an aggregate or a window function'
+    WHEN EXISTS (SELECT FROM unnest(f.proargtypes::oid[]) a JOIN pg_type t ON t.oid = a WHERE t.typtype = 'p')
+      THEN 'one of its arguments may be of any type'
+    WHEN format_type(f.prorettype, NULL) IN ('trigger', 'event_trigger') THEN 'it is for triggers' END AS fault
+FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace WHERE f.oid = to_regprocedure($1::text)
+
+-- publish_procedure(namespace, name, function, public, roles, scopes, timeout, max_rows, read_only, file)
+-- Publish a function, or what is to hold of it from now on; whether it was published before.
+INSERT INTO rpc.procedures AS p (namespace, name, function, public, required_roles, required_scopes, timeout_seconds,
+  max_rows, read_only, file)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (namespace, name) DO UPDATE SET function = excluded.function, public = excluded.public,
+  required_roles = excluded.required_roles, required_scopes = excluded.required_scopes,
+  timeout_seconds = excluded.timeout_seconds, max_rows = excluded.max_rows, read_only = excluded.read_only,
+  file = excluded.file, updated_at = now()
+RETURNING (xmax <> 0) AS known
+
+-- withdraw_procedure(namespace, name)
+-- Publish a procedure no longer; the function stays.
+DELETE FROM rpc.procedures WHERE namespace = $1 AND name = $2 RETURNING name
+
+-- begin_execution(namespace, name, holder)
+-- Note that a procedure is called.
+INSERT INTO rpc.executions (namespace, name, holder, status) VALUES ($1, $2, $3, 'running') RETURNING id::text
+
+-- end_execution(id, status, error, rows, ms)
+-- Note how a call ended.
+UPDATE rpc.executions SET status = $2, error = $3, rows = $4, duration_ms = $5 WHERE id = $1::text::uuid
+
+-- find_execution(id, holder) reads
+-- One call of somebody, or of anybody when no holder is named; one without an end for hours lost its server.
+SELECT id::text, namespace, name, rows, started_at::text, duration_ms, error,
+  CASE WHEN status = 'running' AND started_at < now() - interval '2 hours' THEN 'failed' ELSE status END AS status
+FROM rpc.executions WHERE id = $1::text::uuid AND ($2::text IS NULL OR holder = $2)
+
+-- prune_executions(seconds)
+-- Delete calls that are older, some at a time.
+DELETE FROM rpc.executions WHERE id IN (
+  SELECT id FROM rpc.executions WHERE started_at < now() - make_interval(secs => $1::float8) LIMIT 5000) RETURNING id
