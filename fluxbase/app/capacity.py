@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fluxbase.db.database import BACKGROUND
+from fluxbase.db.works import AT_ONCE
 
 if TYPE_CHECKING:
     from fluxbase.config import Config
@@ -68,4 +68,4 @@ def embedded_settings(config: Config) -> dict[str, str]:
 def _each(config: Config) -> int:
     database = config.database
     pools = database.client_pool_size + database.service_pool_size + database.admin_pool_size
-    return pools + BACKGROUND + _BESIDE_POOLS
+    return pools + AT_ONCE + _BESIDE_POOLS

@@ -93,7 +93,7 @@ def embedder(config: Config, database: Database) -> Embedder:
     embeddings = config.vectors.embeddings
     most = embeddings.max_tokens_per_day
     purse = None if most is None else DayPurse(database, most)
-    return Embedder(embeddings, purse, database.embed_by)
+    return Embedder(embeddings, purse, database.works.embed_by)
 
 
 def open_files(

@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "oauthclients": "clients",
     "storage": "storage",
     "vectors": "vectors",
+    "rpc": "rpc",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

@@ -11,22 +11,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
-
 from fluxbase.db import session
 from fluxbase.db.alone import Alone
 from fluxbase.db.alter import alter, reshape
 from fluxbase.db.catalog import Catalog, Fetch
 from fluxbase.db.dsn import same_login
-from fluxbase.db.embedding import embed_by
-from fluxbase.db.errors import CONNECTION_ERRORS, is_lost, translate
+from fluxbase.db.errors import is_lost
+from fluxbase.db.owner import as_owner
 from fluxbase.db.pool import Pool
 from fluxbase.db.prepare import ADMIN_SETTINGS, Logins
 from fluxbase.db.pulse import Pulse
 from fluxbase.db.queries import queries
 from fluxbase.db.replicas import Replica, Replicas
 from fluxbase.db.statements import statements
-from fluxbase.db.vector_index import VectorIndex, build
+from fluxbase.db.works import AT_ONCE, Works
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from fluxbase.config.model import Database as DatabaseConfig
     from fluxbase.db.alter import Note
     from fluxbase.db.audit import Entry
-    from fluxbase.db.pool import Held
     from fluxbase.db.queries import Query
     from fluxbase.db.relation import Visible
     from fluxbase.db.session import Session
@@ -45,8 +42,6 @@ if TYPE_CHECKING:
     from fluxbase.principal import Principal
 
 _ADMIN_TIMEOUT: Final = 10.0
-_LONG_TIMEOUT: Final = 900.0
-BACKGROUND: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +72,8 @@ class Database:
         self._admin = self._pool(
             "admin", logins.admin, config.admin_pool_size, ADMIN_SETTINGS, direct=True
         )
-        # Work that may take long must not keep those waiting who only ask who somebody is.
         self._background = self._pool(
-            "background", logins.admin, BACKGROUND, ADMIN_SETTINGS, direct=True
+            "background", logins.admin, AT_ONCE, ADMIN_SETTINGS, direct=True
         )
         self._replicas = Replicas(
             [
@@ -90,6 +84,7 @@ class Database:
         self._pulse = Pulse(logins.admin, "ready", self._heard, every=0.5)
         self._beating: asyncio.Task[None] | None = None
         self.catalog = Catalog(config, self.admin, loaded=self._catalog_loaded)
+        self.works = Works(self._background, self.catalog.forget)
         # Directly, also where a pooler stands before the other logins.
         direct = session_settings(config.model_copy(update={"pooler": "none"}))
         service = same_login(logins.admin, logins.service)
@@ -173,30 +168,6 @@ class Database:
                 raise
         return await self._ask(query, values)
 
-    async def work(self, name: str, /, **arguments: object) -> list[Record]:
-        """Return the rows of a named query that may take minutes, run as the owner.
-
-        Raises:
-            FluxbaseError: see `fluxbase.db.errors.translate`.
-        """
-        query = queries()[name]
-        async with self._owner(self._background) as conn:
-            return await conn.fetch(query.sql, *query.bind(arguments), timeout=_LONG_TIMEOUT)
-
-    async def embed_by(self, function: str, texts: Sequence[str], seconds: float) -> list[str]:
-        """Return what a function `schema.name` makes of each text, as text, run as the owner.
-
-        Raises:
-            FluxbaseError: see `fluxbase.db.errors.translate`.
-        """
-        async with self._owner(self._background) as conn:
-            return await embed_by(conn, function, texts, seconds=seconds)
-
-    async def build_index(self, wanted: VectorIndex) -> bool:
-        """Build an index of vectors while others write; see `fluxbase.db.vector_index.build`."""
-        async with self._owner(self._background) as conn:
-            return await build(conn, wanted)
-
     async def statements(self, schema: str, limit: int) -> list[Record]:
         """Return what pg_stat_statements, which is in `schema`, counts of this database.
 
@@ -264,29 +235,8 @@ class Database:
             raise Unavailable("the database is a standby, which takes no writes")
         return self._pulse.seconds
 
-    @asynccontextmanager
-    async def _owner(self, pool: Pool | None = None) -> AsyncGenerator[Connection]:
-        pool = pool or self._admin
-        held = await pool.acquire_bare()
-        try:
-            yield held.raw
-        except BaseException as error:
-            self._end(pool, held, error)
-            raise
-        pool.release(held)
-
-    def _end(self, pool: Pool, held: Held, error: BaseException) -> None:
-        if isinstance(error, FluxbaseError):
-            pool.release(held)
-            return
-        if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
-            pool.release(held)
-        else:
-            pool.discard(held)
-        if isinstance(error, TimeoutError):
-            raise Unavailable("the database did not answer in time") from error
-        if isinstance(error, (*CONNECTION_ERRORS, asyncpg.PostgresError)):
-            raise translate(error) from error
+    def _owner(self) -> AbstractAsyncContextManager[Connection]:
+        return as_owner(self._admin)
 
     async def _ask(self, query: Query, values: list[object]) -> list[Record]:
         async with self._owner() as conn:

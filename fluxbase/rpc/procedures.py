@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from fluxbase.errors import UnknownProcedure
+from fluxbase.config.model import INTERNAL_SCHEMAS
+from fluxbase.errors import Forbidden, InvalidArgument, UnknownProcedure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fluxbase.db.types import Record
     from fluxbase.toolkit import Context
 
@@ -21,6 +24,7 @@ _SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "uuid": {"type": "string", "format": "uuid"}, "date": {"type": "string", "format": "date"},
     "timestamptz": {"type": "string", "format": "date-time"},
 }  # fmt: skip
+_CLOSED: Final = (*INTERNAL_SCHEMAS, "pg_catalog", "information_schema", "extensions")
 _INPUTS: Final = ("i", "b", "v")
 _OUTPUTS: Final = ("o", "b", "t")
 
@@ -119,6 +123,24 @@ async def find(ctx: Context, namespace: str, name: str) -> Procedure:
     for found in await visible(ctx, namespace, name):
         return found
     raise UnknownProcedure(hint="list_rpc shows the procedures this key may call")
+
+
+def publishable(found: Sequence[Record]) -> str:
+    """Return the whole name of a function that was looked up, if it may be published.
+
+    Raises:
+        InvalidArgument: there is none, or it cannot be called by its parameters alone.
+        Forbidden: it is the server's or Postgres' own.
+    """
+    if not found:
+        raise InvalidArgument(
+            "function: there is none of this name with these types", hint="schema.name(type, type)"
+        )
+    if found[0]["fault"] is not None:
+        raise InvalidArgument(f"function: {found[0]['fault']}")
+    if found[0]["schema"] in _CLOSED:
+        raise Forbidden("function: those of the server and of Postgres are not published")
+    return found[0]["function"]
 
 
 def _may_call(ctx: Context, procedure: Procedure, roles: frozenset[str]) -> bool:

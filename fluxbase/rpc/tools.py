@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fluxbase.config.model import INTERNAL_SCHEMAS
-from fluxbase.errors import Forbidden, InvalidArgument, UnknownProcedure
+from fluxbase.errors import InvalidArgument, UnknownProcedure
 from fluxbase.principal import parse_scopes
 from fluxbase.rpc import call, procedures
+from fluxbase.rpc.procedures import publishable
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonValue
 
@@ -177,21 +177,13 @@ async def publish_procedure(
     if not public and not required_roles:
         raise InvalidArgument("public, required_roles: one of them says who may call it")
     scopes = list(parse_scopes(required_scopes or []))
-    found = await ctx.database.admin("find_function", function=function)
-    if not found:
-        raise InvalidArgument(
-            "function: there is none of this name with these types", hint="schema.name(type, type)"
-        )
-    if found[0]["fault"] is not None:
-        raise InvalidArgument(f"function: {found[0]['fault']}")
-    if found[0]["schema"] in (*INTERNAL_SCHEMAS, "pg_catalog", "information_schema", "extensions"):
-        raise Forbidden("function: those of the server and of Postgres are not published")
+    known = publishable(await ctx.database.admin("find_function", function=function))
     await ctx.record(f"{namespace}.{name}")
     [done] = await ctx.database.admin(
         "publish_procedure",
         namespace=namespace,
         name=name,
-        function=found[0]["function"],
+        function=known,
         public=public,
         roles=required_roles or [],
         scopes=scopes,
@@ -200,7 +192,7 @@ async def publish_procedure(
         read_only=read_only,
         file=None,
     )
-    return Published(namespace, name, found[0]["function"], done["known"])
+    return Published(namespace, name, known, done["known"])
 
 
 @tool(scopes=_DDL, title="Withdraw procedure", service=True, destructive=True)

@@ -132,7 +132,7 @@ async def create(ctx: Context, new: New, *, dry_run: bool) -> int:
     if not dry_run:
         await ctx.record(table.relation.full_name)
     # Counted apart: a change of the schema must not keep readers waiting while rows are counted.
-    [counted] = await ctx.database.work("count_new", spec=spec)
+    [counted] = await ctx.database.works.run("count_new", spec=spec)
     await ctx.database.reshape(
         "create_collection", dry_run=dry_run, spec=spec, principal=ctx.who.id
     )
@@ -192,7 +192,7 @@ async def reindex(ctx: Context, name: str, *, every: bool) -> int:
             hint="every: true embeds all of its rows by the model of this server",
         )
     await ctx.record(name)
-    [counted] = await ctx.database.work("count_again", name=name, every=every)
+    [counted] = await ctx.database.works.run("count_again", name=name, every=every)
     await ctx.database.admin("reindex_collection", name=name, every=every, model=model)
     return counted["waiting"]
 

@@ -141,7 +141,7 @@ class Lent:
         items = [_item(text, [next(left) for _ in text.parts]) for text in group]
         written = orjson.dumps(items).decode()
         try:
-            [kept] = await self._database.work(
+            [kept] = await self._database.works.run(
                 "store_vectors", collection=self._name, model=self._model, items=written
             )
         except FluxbaseError as error:

@@ -47,7 +47,7 @@ class Tending:
         for row in await self._database.admin("seeding_collections", name=collection):
             more = True
             while more:
-                [slice_] = await self._database.work(
+                [slice_] = await self._database.works.run(
                     "seed_collection", name=row["name"], most=_SLICE
                 )
                 more = slice_["more"]
@@ -59,7 +59,7 @@ class Tending:
             FluxbaseError: the database is away.
         """
         for row in await self._database.admin("changing_collections"):
-            await self._database.work("adopt_model", name=row["name"])
+            await self._database.works.run("adopt_model", name=row["name"])
 
     async def build_index(self, collection: str | None = None) -> None:
         """Build the indexes that collections want whose rows all have their vectors.
@@ -67,12 +67,12 @@ class Tending:
         Raises:
             FluxbaseError: the database is away.
         """
-        for row in await self._database.work("wanted_index", collection=collection):
+        for row in await self._database.works.run("wanted_index", collection=collection):
             if row["index_kind"] == "ivfflat" and row["rows"] < FEW_FOR_LISTS:
                 continue
             state, fault = "ready", None
             try:
-                if not await self._database.build_index(_wanted(row)):
+                if not await self._database.works.build_index(_wanted(row)):
                     continue
             except Unavailable:
                 raise

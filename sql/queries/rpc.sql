@@ -60,3 +60,11 @@ FROM rpc.executions WHERE id = $1::text::uuid AND ($2::text IS NULL OR holder = 
 -- Delete calls that are older, some at a time.
 DELETE FROM rpc.executions WHERE id IN (
   SELECT id FROM rpc.executions WHERE started_at < now() - make_interval(secs => $1::float8) LIMIT 5000) RETURNING id
+
+-- new_functions() reads
+-- Functions that this transaction made or replaced.
+SELECT f.oid::regprocedure::text AS function FROM pg_proc f WHERE f.xmin = pg_current_xact_id()::xid
+
+-- filed_procedures() reads
+-- Procedures that were published from files.
+SELECT namespace, name, file FROM rpc.procedures WHERE file IS NOT NULL ORDER BY 1, 2

@@ -60,6 +60,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
         "threshold": 0.1,
     },
     "create_collection": {"dry_run": True, "dimensions": 2},
+    "delete_collection": {"name": "matrix"},
     "list_objects": {"prefix": "k", "start_after": "a"},
     "upload_object": {"content_type": "text/plain", "metadata": {"a": "b"}},
     "copy_object": {"to_bucket": "matrix"},

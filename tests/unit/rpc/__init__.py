@@ -1,0 +1,1 @@
+"""Procedures, without a database."""
