@@ -32,14 +32,12 @@ class Definer:
 
         Raises:
             MigrationError: Postgres refuses it; the file is the administrator's, so it may be told
-                why, and where.
+                why.
         """
         try:
-            await self._conn.execute(text, timeout=_TIMEOUT)
+            await self.run("run_file", text=text)
         except asyncpg.PostgresError as error:
-            place = int(getattr(error, "position", None) or 0)
-            line = f", line {text.count(chr(10), 0, place) + 1}" if place else ""
-            raise MigrationError(f"{shown}{line}: {error}") from error
+            raise MigrationError(f"{shown}: {error}") from error
         rows = await self.run("new_functions")
         made = [row["function"] for row in rows if row["function"] not in self._known]
         self._known.update(made)

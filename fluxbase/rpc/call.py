@@ -54,15 +54,15 @@ async def call(ctx: Context, procedure: Procedure, params: Mapping[str, Any]) ->
     names = {"namespace": procedure.namespace, "name": procedure.name}
     [begun] = await ctx.database.admin("begin_execution", **names, holder=ctx.who.owner)
     execution, started = begun["id"], time.perf_counter()
+    most = min(procedure.max_rows, ctx.max_rows)
     try:
-        row = await _run(ctx, procedure, _statement(procedure, given, params))
+        row = await _run(ctx, procedure, _statement(procedure, given, params, most))
     except BaseException as error:
         status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
         told = error.message if isinstance(error, FluxbaseError) else InternalError().message
         with suppress(FluxbaseError):  # what happened matters more than its record
             await _end(ctx, execution, status, told, None, started)
         raise
-    most = min(procedure.max_rows, ctx.max_rows)
     rows = min(row[2], most)
     ms = await _end(ctx, execution, "completed", None, rows, started)
     data = row[1] if procedure.returns_set else row[1][1:-1] or "null"
@@ -82,11 +82,14 @@ async def _end(
 
 async def _run(ctx: Context, procedure: Procedure, statement: Statement) -> Record:
     try:
-        async with asyncio.timeout(procedure.timeout):
-            if procedure.read_only:
+        if procedure.read_only:
+            async with asyncio.timeout(procedure.timeout):
                 return _bounded(ctx, await ctx.read(statement))
-            async with ctx.change(procedure.full_name) as session:
-                return _bounded(ctx, await session.fetchrow(statement))
+        async with ctx.change(procedure.full_name) as session:
+            # Not of the commit: what it stops has changed nothing.
+            async with asyncio.timeout(procedure.timeout):
+                row = await session.fetchrow(statement)
+            return _bounded(ctx, row)
     except TimeoutError:
         raise DeadlineExceeded(
             f"the procedure ran into its time limit of {procedure.timeout:g} s; nothing was changed"
@@ -123,7 +126,7 @@ def _given(procedure: Procedure, params: Mapping[str, Any]) -> list[Parameter]:
 
 
 def _statement(
-    procedure: Procedure, given: list[Parameter], params: Mapping[str, Any]
+    procedure: Procedure, given: list[Parameter], params: Mapping[str, Any], most_rows: int
 ) -> Statement:
     """Return the statement: (role, rows as the text of a JSON array, how many there were)."""
     values = Params()
@@ -142,7 +145,7 @@ def _statement(
         if p in given or p.mode == "v"
     ]
     value = sql("NULL::json") if procedure.result_type == "void" else sql("pg_catalog.to_json(r)")
-    most = values.add(procedure.max_rows + 1)
+    most = values.add(most_rows + 1)
     return Statement(
         concat(
             sql("SELECT current_user::text, '[' || coalesce(string_agg(coalesce(x.j::text, 'null'),"

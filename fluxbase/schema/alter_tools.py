@@ -8,7 +8,7 @@ from pydantic import Field
 
 from fluxbase.errors import InvalidArgument
 from fluxbase.schema import ddl_alter
-from fluxbase.schema.before import column_before, expect, policy_before
+from fluxbase.schema.before import column_before, expect, policy_before, table_before
 from fluxbase.schema.ddl_run import (
     DDL,
     Changed,
@@ -26,6 +26,27 @@ from fluxbase.schema.ddl_run import (
 from fluxbase.toolkit import Context, tool
 
 Value = Annotated[str | None, Field(max_length=63, description="A value of the enum")]
+
+
+@tool(scopes=DDL, title="Alter table", service=True, destructive=True)
+async def alter_table(
+    ctx: Context,
+    table: Table,
+    row_level_security: Annotated[
+        bool | None, Field(description="On: clients see nothing but what policies show")
+    ] = None,
+    comment: Annotated[
+        str | None, Field(max_length=10_000, description="What it is for; '' for none")
+    ] = None,
+    schema: Schema = "public",
+    dry_run: DryRun = False,
+) -> Changed:
+    """Switch the row-level security of a table on or off, or say what it is for."""
+    before = await table_before(ctx, schema, table)
+    change = ddl_alter.alter_table(
+        schema, table, before, protected=row_level_security, comment=comment
+    )
+    return await carry_out(ctx, change, "table altered", dry_run=dry_run)
 
 
 @tool(scopes=DDL, title="Alter column", service=True, destructive=True)

@@ -21,6 +21,14 @@ Kind = Literal["index", "table", "enum"]
 
 
 @dataclass(frozen=True, slots=True)
+class TableBefore:
+    """A table as it is."""
+
+    protected: bool
+    comment: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnBefore:
     """A column as it is: `type` with its collation where that is not the usual one."""
 
@@ -39,6 +47,19 @@ class PolicyBefore:
     roles: Sql
     using: Sql | None
     check: Sql | None
+
+
+async def table_before(ctx: Context, schema: str, table: str) -> TableBefore:
+    """Return a table.
+
+    Raises:
+        UnknownTable: there is none of this name.
+    """
+    relation(schema, table)
+    found = await _one(ctx, "table_before", schema=schema, table=table)
+    if found is None:
+        raise UnknownTable("table: no such table")
+    return TableBefore(found["protected"], found["comment"])
 
 
 async def column_before(ctx: Context, schema: str, table: str, column: str) -> ColumnBefore | None:

@@ -20,12 +20,13 @@ from fluxbase.schema.ddl_parts import (
     role_list,
     schema_name,
     type_of,
+    words,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxbase.schema.before import ColumnBefore, PolicyBefore
+    from fluxbase.schema.before import ColumnBefore, PolicyBefore, TableBefore
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,34 @@ class NewState:
     def new_default(self) -> bool:
         """Whether there is to be another default, or none."""
         return self.drop_default or self.default_value is not None
+
+
+def alter_table(
+    schema: str, table: str, before: TableBefore, *, protected: bool | None, comment: str | None
+) -> Change:
+    """Switch the row-level security of a table, or give it another comment."""
+    on = relation(schema, table)
+    up: list[Sql] = []
+    down: list[Sql] = []
+    if protected is not None:
+        up.append(_protected(on, on_=protected))
+        down.append(_protected(on, on_=before.protected))
+    if comment is not None:
+        up.append(_commented(on, comment or None))
+        down.append(_commented(on, before.comment))
+    if not up:
+        raise InvalidArgument("row_level_security, comment: at least one is needed")
+    return Change(f"{schema}.{table}", tuple(up), join("; ", down))
+
+
+def _protected(on: Sql, *, on_: bool) -> Sql:
+    word = sql(" ENABLE") if on_ else sql(" DISABLE")
+    return concat(sql("ALTER TABLE "), on, word, sql(" ROW LEVEL SECURITY"))
+
+
+def _commented(on: Sql, comment: str | None) -> Sql:
+    text = sql("NULL") if comment is None else words(comment, "comment")
+    return concat(sql("COMMENT ON TABLE "), on, sql(" IS "), text)
 
 
 def alter_column(

@@ -98,7 +98,14 @@ def policy_name(name: str, what: str = "name") -> Sql:
 
 def label(value: str, what: str) -> Sql:
     """Return a value of an enum as a literal."""
-    return Sql("'" + _printable(value, what).replace("'", "''") + "'")
+    return _literal(_printable(value, what))
+
+
+def words(text: str, what: str) -> Sql:
+    """Return a text of any length as a literal."""
+    if "\x00" in text:
+        raise InvalidArgument(f"{what}: a text has no NUL")
+    return _literal(text)
 
 
 def expression(text: str, what: str) -> Sql:
@@ -114,6 +121,12 @@ def role_list(roles: Sequence[str]) -> Sql:
 def cascade_word(*, on: bool) -> Sql:
     """Return the word that drops what depends on something as well."""
     return sql(" CASCADE") if on else Sql("")
+
+
+def _literal(text: str) -> Sql:
+    quoted = text.replace("'", "''")
+    # Means the same whatever `standard_conforming_strings` is.
+    return Sql("E'" + quoted.replace("\\", "\\\\") + "'" if "\\" in text else f"'{quoted}'")
 
 
 def _printable(text: str, what: str) -> str:

@@ -38,3 +38,10 @@ CREATE INDEX executions_holder ON rpc.executions (holder, started_at DESC);
 CREATE INDEX executions_started ON rpc.executions (started_at);
 COMMENT ON COLUMN rpc.executions.holder IS 'Whose call it was; nobody else is told of it.';
 GRANT SELECT ON rpc.procedures, rpc.executions TO service_role;
+
+-- Runs the statements of a file inside a transaction that they cannot end.
+CREATE FUNCTION rpc.run_file(statements text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE statements;
+END $$;
+REVOKE EXECUTE ON FUNCTION rpc.run_file FROM PUBLIC;

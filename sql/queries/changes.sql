@@ -19,6 +19,12 @@ SELECT id, at::text, principal, action, target, up, down FROM platform.schema_ch
 -- Have Postgres write every name in full until this transaction ends.
 SELECT set_config('search_path', '', true)
 
+-- table_before(schema, table) reads
+-- Whether a table has row-level security, and its comment.
+SELECT c.relrowsecurity AS protected, obj_description(c.oid, 'pg_class') AS comment
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')
+
 -- column_before(schema, table, column) reads
 -- A column as Postgres would write it.
 SELECT format_type(a.atttypid, a.atttypmod)

@@ -20,7 +20,8 @@ WHERE ($1::text IS NULL OR p.namespace = $1) AND ($2::text IS NULL OR p.name = $
 
 -- find_function(function) reads
 -- What a name with the types of its arguments means, and why it cannot be published, if so.
-SELECT f.oid::regprocedure::text AS function, n.nspname::text AS schema, CASE
+SELECT CASE WHEN pg_function_is_visible(f.oid) THEN quote_ident(n.nspname) || '.' ELSE '' END
+    || f.oid::regprocedure::text AS function, n.nspname::text AS schema, CASE
     WHEN f.prokind <> 'f' THEN 'it is a procedure, an aggregate or a window function'
     WHEN EXISTS (SELECT FROM unnest(f.proargtypes::oid[]) a JOIN pg_type t ON t.oid = a WHERE t.typtype = 'p')
       THEN 'one of its arguments may be of any type'
@@ -60,6 +61,10 @@ FROM rpc.executions WHERE id = $1::text::uuid AND ($2::text IS NULL OR holder = 
 -- Delete calls that are older, some at a time.
 DELETE FROM rpc.executions WHERE id IN (
   SELECT id FROM rpc.executions WHERE started_at < now() - make_interval(secs => $1::float8) LIMIT 5000) RETURNING id
+
+-- run_file(text)
+-- Run the statements of a file, all or none.
+SELECT rpc.run_file($1)
 
 -- new_functions() reads
 -- Functions that this transaction made or replaced.

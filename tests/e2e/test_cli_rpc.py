@@ -59,8 +59,12 @@ def test_one_wrong_file_publishes_nothing(here: Place) -> None:
     put(here, "add.sql", ADD)
     function = "CREATE FUNCTION public.b() RETURNS {} LANGUAGE {} AS '{}';\n"
     for text, said in (
-        ("-- @public\n" + function.format("int", "sql", "SELECT nothing"), "b.sql, line 2"),
+        (
+            "-- @public\n" + function.format("int", "sql", "SELECT nothing"),
+            'b.sql: column "nothing"',
+        ),
         ("-- @public\nSELECT 1;\n", "b.sql: one function is expected"),
+        ("-- @public\nCOMMIT;\n", "b.sql: EXECUTE of transaction commands"),
         ("-- @publik\nSELECT 1;\n", "did you mean @public?"),
         ("-- @public\n" + function.format("trigger", "plpgsql", "BEGIN END"), "for triggers"),
     ):

@@ -157,6 +157,17 @@ async def test_results_have_the_shape_of_the_function(one: Caller) -> None:
     assert full["duration_ms"] > 0
 
 
+async def test_a_key_s_own_limit_of_rows_holds(
+    backend: Backend, http: httpx2.AsyncClient, rpc_callers: dict[str, Caller]
+) -> None:
+    new = NewKey("rpc of few rows", ("execute:rpc",), user_id=USER1, max_rows=2)
+    issued = await backend.keys.create("client_key", new)
+    few = Caller("few", issued.id, issued.key, http)
+    answer = await few.call("invoke_rpc", name="many", params={"n": 4})
+    assert (len(answer["data"]), answer["rows_returned"], answer["truncated"]) == (2, 2, True)
+    await backend.keys.delete("client_key", issued.id)
+
+
 async def test_a_call_has_the_rights_of_its_caller(one: Caller, two: Caller, owner: Owner) -> None:
     await owner.execute("DELETE FROM calls.kept")
     [row] = await data(one, "keep", body="of one")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.schema.made import COLUMNS, STATE, clean, state
+from tests.integration.schema.made import COLUMNS, STATE, clean, refused, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -209,3 +209,35 @@ async def test_the_changes_are_kept_and_recorded(service: Caller, owner: Owner) 
     assert (kept[0]["up"], kept[0]["down"]) == (done["up"], done["down"])
     notes = await owner.fetch("SELECT action, target FROM platform.audit WHERE outcome = 'ok'")
     assert ("alter_column", "public.made_table") in {tuple(note) for note in notes}
+
+
+async def test_a_table_is_protected_and_described(service: Caller, owner: Owner) -> None:
+    state = (
+        "SELECT relrowsecurity, obj_description(oid) FROM pg_class "
+        "WHERE oid = 'public.made_other'::regclass"
+    )
+    await owner.execute(
+        "CREATE TABLE public.made_other (id int); COMMENT ON TABLE public.made_other IS 'it''s old'"
+    )
+    words = "what it's for \\ '; DROP TABLE made_other; --"
+    tried = await service.call(
+        "alter_table", table="made_other", row_level_security=True, comment=words, dry_run=True
+    )
+    assert tuple(await owner.fetchrow(state) or ()) == (False, "it's old")
+    done = await service.call(
+        "alter_table", table="made_other", row_level_security=True, comment=words
+    )
+    assert done["up"] == tried["up"]
+    assert tuple(await owner.fetchrow(state) or ()) == (True, words)
+    await owner.execute(done["down"])
+    assert tuple(await owner.fetchrow(state) or ()) == (False, "it's old")
+    await service.call("alter_table", table="made_other", comment="")
+    assert tuple(await owner.fetchrow(state) or ()) == (False, None)
+    for wrong, code in (
+        ({"table": "made_other"}, "FLX101"),
+        ({"table": "nowhere", "comment": "x"}, "FLX201"),
+        ({"table": "made_other", "comment": "a\x00b"}, "FLX101"),
+        ({"table": "queue", "schema": "vectors", "row_level_security": False}, "FLX302"),
+    ):
+        error = await refused(service, "alter_table", **wrong)
+        assert error.code == code, wrong

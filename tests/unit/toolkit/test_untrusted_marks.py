@@ -38,6 +38,7 @@ TOOLS: Final = {
     "drop_schema": False,
     "create_table": False,
     "drop_table": False,
+    "alter_table": False,
     "rename_table": False,
     "add_column": False,
     "drop_column": False,
