@@ -25,7 +25,7 @@ _ATTEMPTS: Final = 3
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _UNREACHABLE: Final = 0
 _AGAIN: Final = frozenset({_UNREACHABLE, 408, 409, 425, 429, 500, 502, 503, 504})
-_AWAY: Final = frozenset({_UNREACHABLE, 401, 403, 404, 429})  # whatever the texts are
+_AWAY: Final = frozenset({_UNREACHABLE, 401, 403, 404, 429, 502, 503, 504})  # whatever is sent
 _REFUSED: Final = frozenset({400, 413, 422})  # it is about the texts, not about the endpoint
 _LETTERS: Final = 4  # of one token, where the endpoint does not count them
 

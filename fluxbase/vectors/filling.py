@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.errors import may_be_a_value
 from fluxbase.errors import FluxbaseError, Unavailable
-from fluxbase.vectors.lent import Lent, return_texts, text_of
+from fluxbase.vectors.lent import Lent, Signs, return_texts, text_of
 
 if TYPE_CHECKING:
     from fluxbase.db.database import Database
@@ -27,7 +27,7 @@ _LENT: Final = 300.0
 _IDLE: Final = 5.0
 _LEAST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
-_POSTPONED: Final = 60.0
+_POSTPONED: Final = 15.0
 
 
 class Filling:
@@ -36,6 +36,7 @@ class Filling:
     def __init__(self, database: Database, embedder: Embedder) -> None:
         self._database = database
         self._embedder = embedder
+        self._signs = Signs()
 
     async def run(self, wakes: asyncio.Event) -> None:
         """Work until cancelled; `wakes` is set when there may be something new."""
@@ -92,7 +93,8 @@ class Filling:
             if text.fault is not None:
                 await return_texts(self._database, name, [text], text.fault, give_up_after=1)
         good = [text for text in texts if text.fault is None]
-        await Lent(self._database, embedder, name, model, good).work_off()
+        lent = Lent(self._database, embedder, name, model, self._signs)
+        await lent.work_off(good)
         return len(texts)
 
     async def _postpone(self, name: str, error: FluxbaseError) -> None:

@@ -6,6 +6,8 @@ text, and only where others work does a failure count against its own text.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = 5  # of a row that the model or the table does not take
 _SUSPECTS: Final = 3  # texts that fail in a row, before the model itself is taken to be away
 _MOST_PARTS: Final = 1000  # of one text
+_FRESH: Final = 10.0
 _SOON: Final = 1.0
 _LATER: Final = 10.0
 
@@ -83,26 +86,43 @@ async def return_texts(
     )
 
 
+class Signs:
+    """When the model was last seen to work, whichever text it was for."""
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+
+    def see(self) -> None:
+        """Note that it works."""
+        self._at = time.monotonic()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it worked so lately that a text which fails now is to blame itself."""
+        return time.monotonic() - self._at < _FRESH
+
+
 class Lent:
     """Rows of one collection that were lent together."""
 
     def __init__(
-        self, database: Database, embedder: Embedder, name: str, model: str, texts: list[Text]
+        self, database: Database, embedder: Embedder, name: str, model: str, signs: Signs
     ) -> None:
         self._database = database
         self._embedder = embedder
         self._name = name
         self._model = model
-        self._left = deque(_groups(texts, embedder.batch_size))
+        self._signs = signs
+        self._left: deque[list[Text]] = deque()
         self._suspects: list[tuple[Text, FluxbaseError]] = []
-        self._worked = False  # the model has answered for one of them
 
-    async def work_off(self) -> None:
+    async def work_off(self, texts: list[Text]) -> None:
         """Embed all of them, or give back what is left.
 
         Raises:
             Unavailable: the model or the database is away.
         """
+        self._left.extend(_groups(texts, self._embedder.batch_size))
         try:
             while self._left:
                 await self._embed(self._left[0])
@@ -117,7 +137,7 @@ class Lent:
 
     async def _judge(self) -> None:
         """Count what failed alone against its own text, if the model works for others."""
-        if self._suspects and not self._worked:
+        if self._suspects and not self._signs.fresh:
             raise self._suspects[-1][1]
         for text, error in self._suspects:
             await self._give_back([text], error.message, give_up_after=_ATTEMPTS)
@@ -128,12 +148,14 @@ class Lent:
         except ModelAway:
             raise
         except (TextRefused, Unavailable) as error:
-            self._worked |= isinstance(error, TextRefused)
+            if isinstance(error, TextRefused):
+                self._signs.see()
             self._set_aside(group, error)
-            if not self._worked and len(self._suspects) >= _SUSPECTS:
+            if not self._signs.fresh and len(self._suspects) >= _SUSPECTS:
                 raise
             return
-        self._worked |= bool(vectors)
+        if vectors:
+            self._signs.see()
         await self._store(group, vectors)
 
     async def _store(self, group: list[Text], vectors: Sequence[list[float]]) -> None:

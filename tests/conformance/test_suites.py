@@ -9,10 +9,12 @@ import pytest
 
 from fluxbase.app.rooms import ROOMS, toolbox
 from fluxbase.app.server import Server
+from fluxbase.auth.keys import NewKey
 from tests.conformance import fixtures, rounds
 from tests.conformance.fixtures import LEVERS
 from tests.conformance.suite import Check, endpoint, run
 from tests.conftest import config_for
+from tests.world import TABLES, USER1
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -68,9 +70,16 @@ HOSTS: Final = {"allowed_hosts": ["127.0.0.1", "localhost"]}
 
 
 @pytest.fixture(scope="module")
-async def test_build(
-    backend: Backend, home: Path, keys: dict[str, tuple[str, str]]
-) -> AsyncGenerator[str]:
+async def key(backend: Backend) -> AsyncGenerator[str]:
+    """An ordinary client key of nobody else's: the suites leave sessions behind, as tests do."""
+    new = NewKey("suite", (*TABLES, "read:schema"), user_id=USER1)
+    issued = await backend.keys.create("client_key", new)
+    yield issued.key
+    await backend.keys.delete("client_key", issued.id)
+
+
+@pytest.fixture(scope="module")
+async def test_build(backend: Backend, home: Path, key: str) -> AsyncGenerator[str]:
     """A server with everything that the suites look for."""
 
     def config(tools: tuple[str, ...] = (), prompts: tuple[str, ...] = ()) -> Any:
@@ -95,7 +104,7 @@ async def test_build(
         return pull
 
     LEVERS.tools, LEVERS.prompts = lever("tools"), lever("prompts")
-    async with server.running(), endpoint(server, keys["user1"][1]) as url:
+    async with server.running(), endpoint(server, key) as url:
         yield url
 
 
@@ -113,14 +122,14 @@ async def test_every_required_scenario_passes(test_build: str, tmp_path: Path, s
 async def test_the_product_passes_all_that_needs_no_fixtures(
     backend: Backend,
     home: Path,
-    keys: dict[str, tuple[str, str]],
+    key: str,
     tmp_path: Path,
     suite: str,
 ) -> None:
     number, *words = SUITES[suite]
     other = replace(backend, config=config_for(home, server=HOSTS), postgres=None)
     server = Server(other)
-    async with server.running(), endpoint(server, keys["user1"][1]) as url:
+    async with server.running(), endpoint(server, key) as url:
         checks = await run(number, url, tmp_path, *words)
     generic = [c for c in checks if c.scenario in GENERIC[suite] and c.name not in NEEDS_TOOLS]
     assert {check.scenario for check in generic} == GENERIC[suite]

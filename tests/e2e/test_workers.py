@@ -392,7 +392,7 @@ def test_a_taken_port_is_found_though_workers_share_it(server: Demo, others: str
 def test_pools_that_do_not_fit_are_told_at_start_and_by_the_doctor() -> None:
     with place() as here:
         here.configure(TWO.replace('{fsync: "off"', '{max_connections: "40", fsync: "off"'))
-        said = "2 workers x 25 = at most 50 connections; Postgres allows 37"
+        said = "2 workers x 29 = at most 58 connections; Postgres allows 37"
         with here.serving() as running:
             running.wait_for_log(said)
             lines = {line["check"]: line for line in here.run("doctor", "-o", "json").json}

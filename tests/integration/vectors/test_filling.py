@@ -239,7 +239,7 @@ async def test_a_collection_whose_column_is_gone_holds_up_no_other(
             await write(owner, USER1, "A cat")
             await until(owner, f"SELECT count(embedding) = {many} FROM papers")
         # It was put off once, rather than tried again and again.
-        until_then = "SELECT next_at > now() + interval '30 s' FROM vectors.queue"
+        until_then = "SELECT next_at > now() + interval '5 s' FROM vectors.queue"
         assert await owner.fetchval(until_then) is True
         [found] = [
             c
