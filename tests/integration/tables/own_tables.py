@@ -59,14 +59,17 @@ async def refused(caller: Caller, tool: str, **arguments: Any) -> Refused:
 
 
 async def traced(owner: Connection[Record]) -> Record:
-    """Return the newest audit row, with what was kept to take the write back."""
+    """Return the audit row of the last write, with what was kept to take it back.
+
+    By its time: that of an earlier dry run is written later, in a batch.
+    """
     found = await owner.fetchrow(
         "SELECT a.id, a.action, a.target, a.outcome, a.rows, a.principal, u.audit_id, "
         "u.before::text, u.inserted::text, u.complete, u.target AS undo_target, "
         "u.action AS undo_action FROM platform.audit a "
         "LEFT JOIN platform.undo u ON u.audit_id = a.id "
         "WHERE a.action IN ('insert_record', 'update_record', 'delete_record') "
-        "ORDER BY a.id DESC LIMIT 1"
+        "ORDER BY a.at DESC, a.id DESC LIMIT 1"
     )
     assert found is not None
     return found
