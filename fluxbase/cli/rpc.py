@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fluxbase.cli.desk import at_desk
 from fluxbase.cli.output import output_option, show_data, show_rows
 from fluxbase.cli.settings import common_options
-from fluxbase.cli.turn import with_backend
 from fluxbase.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from fluxbase.app.backend import Backend
     from fluxbase.toolkit import Context
 
 T = TypeVar("T")
@@ -64,7 +61,7 @@ def ls(style: str, namespace: str | None) -> None:
 
         return [asdict(entry(found)) for found in await visible(ctx, namespace)]
 
-    show_rows(_work("rpc ls", {}, work), _COLUMNS, style)
+    show_rows(at_desk("rpc ls", {}, work), _COLUMNS, style)
 
 
 @rpc.command("sync")
@@ -91,7 +88,7 @@ def sync(style: str, folder: Path, dry_run: bool) -> None:
 
         return [asdict(done) for done in await publish(ctx, read(folder), dry_run=dry_run)]
 
-    show_rows(_work("rpc sync", {"dry_run": dry_run}, work), _SYNCED, style)
+    show_rows(at_desk("rpc sync", {"dry_run": dry_run}, work), _SYNCED, style)
 
 
 @rpc.command("invoke")
@@ -115,7 +112,7 @@ def invoke(name: str, namespace: str, params: str) -> None:
         return (await call.call(ctx, found, given)).data
 
     arguments = {"name": name, "namespace": namespace, "params": given}
-    show_data(json.loads(_work("invoke_rpc", arguments, work)), "json")
+    show_data(json.loads(at_desk("invoke_rpc", arguments, work)), "json")
 
 
 def _params(text: str) -> dict[str, Any]:
@@ -125,16 +122,6 @@ def _params(text: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InvalidArgument("--params: a JSON object is expected")
     return given  # pyright: ignore[reportUnknownVariableType]
-
-
-def _work(action: str, arguments: dict[str, Any], work: Callable[[Context], Awaitable[T]]) -> T:
-    def begin(backend: Backend) -> Awaitable[T]:
-        # Here, because the commands that need no rooms need not wait for them.
-        from fluxbase.app.desk import at_desk  # noqa: PLC0415
-
-        return at_desk(backend, action, arguments, work)
-
-    return with_backend(begin)
 
 
 common_options(rpc)

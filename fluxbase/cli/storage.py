@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 import click
 
+from fluxbase.cli.desk import at_desk, progress
 from fluxbase.cli.output import output_option, show_one, show_rows
 from fluxbase.cli.settings import at_terminal, common_options
-from fluxbase.cli.turn import with_backend
 from fluxbase.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
-    from fluxbase.app.backend import Backend
     from fluxbase.storage.objects import Objects
     from fluxbase.toolkit import Context
 
@@ -67,14 +66,14 @@ def ls(style: str, place: str) -> None:
       fluxbase storage ls storage://files/reports/ -o json
     """
     if not place or place == _SCHEME:
-        show_rows(_work("storage ls", {}, _buckets), _BUCKETS, style)
+        show_rows(at_desk("storage ls", {}, _buckets), _BUCKETS, style)
         return
     bucket, prefix = _parts(place)
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
         return await _listed(_objects(ctx), ctx, bucket, prefix)
 
-    show_rows(_work("storage ls", {"bucket": bucket, "prefix": prefix}, work), _OBJECTS, style)
+    show_rows(at_desk("storage ls", {"bucket": bucket, "prefix": prefix}, work), _OBJECTS, style)
 
 
 @storage.command("mb")
@@ -111,7 +110,7 @@ def mb(
 
         return await create_bucket(ctx, bucket, rules)
 
-    show_one(_work("storage mb", {"bucket": bucket}, work), style)
+    show_one(at_desk("storage mb", {"bucket": bucket}, work), style)
 
 
 @storage.command("cp")
@@ -162,7 +161,7 @@ def rm(place: str, recursive: bool, yes: bool) -> None:
             return [(await _objects(ctx).find(ctx, bucket, key)).key]
         return [o["key"] for o in await _listed(_objects(ctx), ctx, bucket, key)]
 
-    keys = _work("storage ls", {"bucket": bucket}, find)
+    keys = at_desk("storage ls", {"bucket": bucket}, find)
     if recursive and keys and not yes:
         if not at_terminal():
             raise click.UsageError("--yes is needed where nobody can be asked")
@@ -173,14 +172,14 @@ def rm(place: str, recursive: bool, yes: bool) -> None:
             await _objects(ctx).delete(ctx, bucket, found)
         return len(keys)
 
-    click.echo(f"removed {_work('storage rm', {'bucket': bucket}, work)}")
+    click.echo(f"removed {at_desk('storage rm', {'bucket': bucket}, work)}")
 
 
 def _upload(source: str, target: str, content_type: str | None, *, quiet: bool) -> None:
     bucket, key = _parts(target)
     name = "" if source == "-" else Path(source).name
     key = f"{key}{name}" if not key or key.endswith("/") else key
-    with _reading(source) as (file, size), _progress(size, quiet=quiet) as advance:
+    with _reading(source) as (file, size), progress(size, quiet=quiet) as advance:
 
         async def work(ctx: Context) -> dict[str, Any]:
             told, _ = await _objects(ctx).put(
@@ -193,7 +192,7 @@ def _upload(source: str, target: str, content_type: str | None, *, quiet: bool) 
             )
             return told
 
-        told = _work("storage cp", {"bucket": bucket, "key": key}, work)
+        told = at_desk("storage cp", {"bucket": bucket, "key": key}, work)
     click.echo(f"{_SCHEME}{bucket}/{told['key']}  {told['size']} bytes")
 
 
@@ -205,14 +204,14 @@ def _download(source: str, target: str, *, quiet: bool) -> None:
     async def work(ctx: Context) -> int:
         objects = _objects(ctx)
         info = await objects.find(ctx, bucket, key)
-        with _writing(target, path) as file, _progress(info.size, quiet=quiet) as advance:
+        with _writing(target, path) as file, progress(info.size, quiet=quiet) as advance:
             async with aclosing(objects.bytes_of(info)) as pieces:
                 async for piece in pieces:
                     await asyncio.to_thread(file.write, piece)
                     advance(len(piece))
         return info.size
 
-    size = _work("storage cp", {"bucket": bucket, "key": key}, work)
+    size = at_desk("storage cp", {"bucket": bucket, "key": key}, work)
     if target != "-":
         click.echo(f"{path}  {size} bytes")
 
@@ -227,18 +226,8 @@ def _copy(source: str, target: str) -> None:
         found = await _objects(ctx).find(ctx, bucket, key)
         return await _objects(ctx).copy(ctx, found, to_bucket, to_key)
 
-    told = _work("storage cp", {"bucket": to_bucket, "key": to_key}, work)
+    told = at_desk("storage cp", {"bucket": to_bucket, "key": to_key}, work)
     click.echo(f"{_SCHEME}{to_bucket}/{told['key']}  {told['size']} bytes")
-
-
-def _work(action: str, arguments: dict[str, Any], work: Callable[[Context], Awaitable[T]]) -> T:
-    def begin(backend: Backend) -> Awaitable[T]:
-        # Here, because the commands that need no rooms need not wait for them.
-        from fluxbase.app.desk import at_desk  # noqa: PLC0415
-
-        return at_desk(backend, action, arguments, work)
-
-    return with_backend(begin)
 
 
 def _objects(ctx: Context) -> Objects:
@@ -305,16 +294,6 @@ def _writing(target: str, path: Path) -> Generator[BinaryIO]:
         raise InvalidArgument(f"TARGET: {error.strerror}") from None
     finally:
         passing.unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress(size: int | None, *, quiet: bool) -> Generator[Callable[[int], None]]:
-    """Show how far it is, to people who can see it."""
-    if quiet or not size or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(length=size, file=sys.stderr, show_eta=True, show_percent=True) as bar:
-        yield bar.update
 
 
 async def _pieces(file: BinaryIO, advance: Callable[[int], None]) -> AsyncGenerator[bytes]:

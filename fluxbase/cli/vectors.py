@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fluxbase.cli.desk import at_desk, progress
 from fluxbase.cli.output import output_option, show_one, show_rows
 from fluxbase.cli.settings import common_options
-from fluxbase.cli.turn import with_backend
-from fluxbase.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-
-    from fluxbase.app.backend import Backend
     from fluxbase.toolkit import Context
 
 T = TypeVar("T")
@@ -34,8 +28,6 @@ _COLUMNS: Final = {
     "failed": "failed",
     "error": "error",
 }
-_PATIENCE: Final = 5  # times in a row that the model may be away
-_PAUSE: Final = 1.0
 
 
 @click.group("vectors", short_help="List collections and embed their rows.")
@@ -64,7 +56,7 @@ def ls(style: str) -> None:
 
         return [asdict(found) for found in await entries(ctx)]
 
-    show_rows(_work("vectors ls", {}, work), _COLUMNS, style)
+    show_rows(at_desk("vectors ls", {}, work), _COLUMNS, style)
 
 
 @vectors.command("reindex")
@@ -84,74 +76,13 @@ def reindex(style: str, collection: str, every: bool, no_progress: bool) -> None
     """
 
     async def work(ctx: Context) -> dict[str, Any]:
-        from fluxbase.egress.embed import Embedder  # noqa: PLC0415
-        from fluxbase.vectors import collections  # noqa: PLC0415
-        from fluxbase.vectors.filling import Filling  # noqa: PLC0415
-        from fluxbase.vectors.tending import Tending  # noqa: PLC0415
+        from fluxbase.vectors import at_once  # noqa: PLC0415
 
-        total = await collections.reindex(ctx, collection, every=every)
-        filling, tending = Filling(ctx.database, ctx.service(Embedder)), Tending(ctx.database)
-        await tending.seed(collection)
-        with _progress(total, quiet=no_progress) as advance:
-            await _fill(ctx, filling, collection, total, advance)
-        await tending.adopt()
-        await tending.build_index(collection)
-        found = await collections.entry(ctx, collection)
-        embedded = max(0, total - (found.failed or 0))
-        return {"collection": collection, "embedded": embedded, **_state(asdict(found))}
+        show = partial(progress, quiet=no_progress, counted=True)
+        return asdict(await at_once.reindex(ctx, collection, every=every, show=show))
 
     arguments = {"collection": collection, "every": every}
-    show_one(_work("vectors reindex", arguments, work), style)
-
-
-def _state(found: dict[str, Any]) -> dict[str, Any]:
-    told = {key: found[key] for key in ("waiting", "failed", "error")}
-    return {**told, "index": found["index_state"]}
-
-
-async def _fill(
-    ctx: Context, filling: Any, collection: str, total: int, advance: Callable[[int], None]
-) -> None:
-    """Embed until nothing waits; a server that runs may do a part of it."""
-    from fluxbase.vectors import collections  # noqa: PLC0415
-
-    done = failures = 0
-    while True:
-        try:
-            took = await filling.turn(collection)
-            failures = 0
-        except Unavailable:
-            failures += 1
-            if failures == _PATIENCE:
-                raise
-            took = 0
-        left = (await collections.entry(ctx, collection)).waiting or 0
-        advance(max(0, total - left - done))
-        done = max(done, total - left)
-        if not left:
-            return
-        if not took:
-            await asyncio.sleep(_PAUSE)
-
-
-@contextmanager
-def _progress(total: int, *, quiet: bool) -> Generator[Callable[[int], None]]:
-    """Show how far it is, to people who can see it."""
-    if quiet or not total or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(length=total, file=sys.stderr, show_eta=True, show_pos=True) as bar:
-        yield bar.update
-
-
-def _work(action: str, arguments: dict[str, Any], work: Callable[[Context], Awaitable[T]]) -> T:
-    def begin(backend: Backend) -> Awaitable[T]:
-        # Here, because the commands that need no rooms need not wait for them.
-        from fluxbase.app.desk import at_desk  # noqa: PLC0415
-
-        return at_desk(backend, action, arguments, work)
-
-    return with_backend(begin)
+    show_one(at_desk("vectors reindex", arguments, work), style)
 
 
 common_options(vectors)

@@ -23,6 +23,12 @@ MOST_WORKERS = 64
 INTERNAL_SCHEMAS = ("auth", "storage", "functions", "jobs", "rpc", "vectors", "platform")
 
 
+def is_closed(schema: str) -> bool:
+    """Return whether a schema is the server's or Postgres' own, which nobody may change."""
+    own = (*INTERNAL_SCHEMAS, "extensions", "information_schema")
+    return schema in own or schema.startswith("pg_")
+
+
 class Server(Section):
     """The listener."""
 

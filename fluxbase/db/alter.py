@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from fluxbase.db.errors import translate
+from fluxbase.db.owner import tried
 from fluxbase.db.queries import queries
 from fluxbase.errors import Conflict, FluxbaseError, InvalidArgument, UnknownTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from fluxbase.db.queries import Query
     from fluxbase.db.sql import Sql
@@ -94,11 +96,7 @@ async def alter(
     Raises:
         FluxbaseError: Postgres refuses one of them; nothing was changed.
     """
-    transaction = conn.transaction()
-    await transaction.start()
-    try:
-        milliseconds = str(round(lock_timeout * 1000))
-        await conn.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds)
+    async with _changing(conn, dry_run=dry_run, lock_timeout=lock_timeout):
         for statement in statements:
             await conn.execute(statement)
         locks = await conn.fetch(queries()["own_locks"].sql)
@@ -106,13 +104,6 @@ async def alter(
             up = ";\n".join(statements) + ";"
             add = queries()["add_schema_change"].sql
             await conn.execute(add, note.principal, note.action, note.target, up, note.down)
-    except Exception as error:
-        await transaction.rollback()
-        raise _told(error) from error
-    if dry_run:
-        await transaction.rollback()
-    else:
-        await transaction.commit()
     return [f"{lock['mode']} on {lock['relation']}" for lock in locks]
 
 
@@ -124,20 +115,22 @@ async def reshape(
     Raises:
         FluxbaseError: Postgres refuses it; nothing was changed.
     """
-    transaction = conn.transaction()
-    await transaction.start()
+    async with _changing(conn, dry_run=dry_run, lock_timeout=lock_timeout):
+        return await conn.fetch(query.sql, *values)
+
+
+@asynccontextmanager
+async def _changing(
+    conn: Connection, *, dry_run: bool, lock_timeout: float
+) -> AsyncGenerator[None]:
+    """Run the block in one transaction that waits for no lock for long; raises errors in words."""
     try:
-        milliseconds = str(round(lock_timeout * 1000))
-        await conn.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds)
-        rows = await conn.fetch(query.sql, *values)
+        async with tried(conn, dry_run=dry_run):
+            milliseconds = str(round(lock_timeout * 1000))
+            await conn.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds)
+            yield
     except Exception as error:
-        await transaction.rollback()
         raise _told(error) from error
-    if dry_run:
-        await transaction.rollback()
-    else:
-        await transaction.commit()
-    return rows
 
 
 def _told(error: Exception) -> FluxbaseError:

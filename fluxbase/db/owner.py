@@ -33,6 +33,19 @@ async def as_owner(pool: Pool) -> AsyncGenerator[Connection]:
     pool.release(held)
 
 
+@asynccontextmanager
+async def tried(conn: Connection, *, dry_run: bool) -> AsyncGenerator[None]:
+    """Run the block in a transaction that is kept, or in a dry run taken back at its end."""
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await (transaction.rollback() if dry_run else transaction.commit())
+
+
 def _end(pool: Pool, held: Held, error: BaseException) -> None:
     known = isinstance(error, asyncpg.PostgresError) and not is_lost(error)
     if known or isinstance(error, FluxbaseError):

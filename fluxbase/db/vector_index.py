@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isqrt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from fluxbase.db.queries import queries
 from fluxbase.db.sql import Sql, concat, ident, sql
@@ -16,6 +16,7 @@ from fluxbase.db.sql import Sql, concat, ident, sql
 if TYPE_CHECKING:
     from fluxbase.db.types import Connection, Record
 
+Metric = Literal["cosine", "l2", "inner_product", "l1"]
 FEW_FOR_LISTS: Final = 1000  # below this an IVFFlat index would be learned from too little
 MOST_DIMENSIONS: Final = {"vector": 2000, "halfvec": 4000, "sparsevec": 16_000}
 _LOCK: Final = 0x766563
@@ -72,8 +73,8 @@ def parameters(method: str, rows: int) -> dict[str, int]:
     return {"m": 24 if dense else 16, "ef_construction": 128 if dense else 64}
 
 
-def cut(name: str, end: str) -> str:
-    """Return a name with an end, as long as Postgres takes it, which counts bytes."""
+def _cut(name: str, end: str) -> str:
+    # Postgres counts bytes.
     return name.encode()[: _LONGEST_NAME - len(end)].decode(errors="ignore") + end
 
 
@@ -125,7 +126,7 @@ async def _free_name(conn: Connection, wanted: VectorIndex) -> str:
     number = 0
     while True:
         end = f"_{wanted.method}" + (f"_{number}" if number else "")
-        name = cut(f"{wanted.table}_{wanted.column}", end)
+        name = _cut(f"{wanted.table}_{wanted.column}", end)
         if await conn.fetchval(queries()["is_free_name"].sql, wanted.schema, name):
             return name
         number += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.defining import Definer
 from fluxbase.db.embedding import embed_by
-from fluxbase.db.owner import as_owner
+from fluxbase.db.owner import as_owner, tried
 from fluxbase.db.queries import queries
 from fluxbase.db.vector_index import VectorIndex, build
 
@@ -50,13 +50,6 @@ class Works:
     @asynccontextmanager
     async def define(self, *, dry_run: bool) -> AsyncGenerator[Definer]:
         """Open a transaction for SQL files; a dry run takes all of it back."""
-        async with as_owner(self._pool) as conn:
-            transaction = conn.transaction()
-            await transaction.start()
-            try:
-                yield Definer(conn)
-            except BaseException:
-                await transaction.rollback()
-                raise
-            await (transaction.rollback() if dry_run else transaction.commit())
+        async with as_owner(self._pool) as conn, tried(conn, dry_run=dry_run):
+            yield Definer(conn)
         self._forget_catalog()

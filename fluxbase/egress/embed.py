@@ -68,9 +68,7 @@ class _Answer(NamedTuple):
 class Embedder:
     """The model of a configuration."""
 
-    def __init__(
-        self, config: Embeddings, purse: Purse | None = None, function: Function | None = None
-    ) -> None:
+    def __init__(self, config: Embeddings, purse: Purse | None, function: Function) -> None:
         self._config = config
         self._purse = purse
         self._function = function
@@ -123,18 +121,17 @@ class Embedder:
     async def _paid(self, texts: list[str]) -> list[list[float]]:
         if self._purse is not None:
             await self._purse.check()
-        answer = await (self._by_function(texts) if self._config.function else self._batch(texts))
+        function = self._config.function
+        answer = await (self._batch(texts) if function is None else self._call(function, texts))
         if self._purse is not None:
             letters = sum(map(len, texts))
             guess = -(-letters // _LETTERS)
             await self._purse.spend(guess if answer.tokens is None else answer.tokens)
         return answer.vectors
 
-    async def _by_function(self, texts: list[str]) -> _Answer:
-        if self._function is None or self._config.function is None:
-            raise Unavailable("no database is there to ask")
+    async def _call(self, function: str, texts: list[str]) -> _Answer:
         try:
-            rows = await self._function(self._config.function, texts, self._config.timeout)
+            rows = await self._function(function, texts, self._config.timeout)
             vectors = [[float(n) for n in orjson.loads(_as_json(row))] for row in rows]
         except Unavailable:
             raise

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from fluxbase.db.sql import Params, Sql, Statement, catalog_type, concat, ident, join, sql
 from fluxbase.errors import (
@@ -51,9 +52,7 @@ async def call(ctx: Context, procedure: Procedure, params: Mapping[str, Any]) ->
     """
     given = _given(procedure, params)
     ctx.target = procedure.full_name
-    names = {"namespace": procedure.namespace, "name": procedure.name}
-    [begun] = await ctx.database.admin("begin_execution", **names, holder=ctx.who.owner)
-    execution, started = begun["id"], time.perf_counter()
+    record = _Record(ctx, procedure, str(uuid4()), time.perf_counter())
     most = min(procedure.max_rows, ctx.max_rows)
     try:
         row = await _run(ctx, procedure, _statement(procedure, given, params, most))
@@ -61,23 +60,39 @@ async def call(ctx: Context, procedure: Procedure, params: Mapping[str, Any]) ->
         status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
         told = error.message if isinstance(error, FluxbaseError) else InternalError().message
         with suppress(FluxbaseError):  # what happened matters more than its record
-            await _end(ctx, execution, status, told, None, started)
+            await record.keep(status, told, None)
         raise
     rows = min(row[2], most)
-    ms = await _end(ctx, execution, "completed", None, rows, started)
+    ms = await record.keep("completed", None, rows)
     data = row[1] if procedure.returns_set else row[1][1:-1] or "null"
     ctx.rows = rows
-    return Outcome(execution, data, rows, row[2] > most, ms)
+    return Outcome(record.id, data, rows, row[2] > most, ms)
 
 
-async def _end(
-    ctx: Context, execution: str, status: str, error: str | None, rows: int | None, started: float
-) -> float:
-    ms = round((time.perf_counter() - started) * 1000, 2)
-    await ctx.database.admin(
-        "end_execution", id=execution, status=status, error=error, rows=rows, ms=ms
-    )
-    return ms
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is kept of a call once it has ended; its id is given to the caller."""
+
+    ctx: Context
+    procedure: Procedure
+    id: str
+    started: float
+
+    async def keep(self, status: str, error: str | None, rows: int | None) -> float:
+        """Write it, and return the milliseconds that the call took."""
+        ms = round((time.perf_counter() - self.started) * 1000, 2)
+        await self.ctx.database.admin(
+            "add_execution",
+            id=self.id,
+            namespace=self.procedure.namespace,
+            name=self.procedure.name,
+            holder=self.ctx.who.owner,
+            status=status,
+            error=error,
+            rows=rows,
+            ms=ms,
+        )
+        return ms
 
 
 async def _run(ctx: Context, procedure: Procedure, statement: Statement) -> Record:

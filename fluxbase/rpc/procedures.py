@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from fluxbase.config.model import INTERNAL_SCHEMAS
+from fluxbase.config.model import is_closed
 from fluxbase.errors import Forbidden, InvalidArgument, UnknownProcedure
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "uuid": {"type": "string", "format": "uuid"}, "date": {"type": "string", "format": "date"},
     "timestamptz": {"type": "string", "format": "date-time"},
 }  # fmt: skip
-_CLOSED: Final = (*INTERNAL_SCHEMAS, "pg_catalog", "information_schema", "extensions")
 _INPUTS: Final = ("i", "b", "v")
 _OUTPUTS: Final = ("o", "b", "t")
 
@@ -138,7 +137,7 @@ def publishable(found: Sequence[Record]) -> str:
         )
     if found[0]["fault"] is not None:
         raise InvalidArgument(f"function: {found[0]['fault']}")
-    if found[0]["schema"] in _CLOSED:
+    if is_closed(found[0]["schema"]):
         raise Forbidden("function: those of the server and of Postgres are not published")
     return found[0]["function"]
 

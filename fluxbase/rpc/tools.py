@@ -71,7 +71,7 @@ class Execution:
     error: str | None
     rows_returned: int | None
     started_at: str
-    duration_ms: float | None
+    duration_ms: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from fluxbase.errors import InvalidArgument, UnknownCollection
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluxbase.tables.nearest import Metric
+    from fluxbase.db.vector_index import Metric
     from fluxbase.toolkit import Context
 
 
@@ -60,18 +60,21 @@ async def find(ctx: Context, name: str) -> Collection:
     )
 
 
-def check_model(ctx: Context, collection: Collection) -> None:
-    """Refuse to compare vectors of two models.
+def shares_model(ctx: Context, collection: Collection, *, needed: bool) -> bool:
+    """Return whether this server's model made the collection's vectors, or nobody says otherwise.
 
     Raises:
-        InvalidArgument: another model than this server's made the collection's vectors.
+        InvalidArgument: another one did, and a vector to compare with them is needed.
     """
     model = ctx.service(Embedder).model
-    if None not in (model, collection.model) and model != collection.model:
+    if None in (model, collection.model) or model == collection.model:
+        return True
+    if needed:
         raise InvalidArgument(
             "query: another model made the vectors of this collection",
-            hint="an administrator can reindex it by reindex_collection with every: true",
+            hint="hybrid: true goes on by words; reindex_collection with every: true embeds anew",
         )
+    return False
 
 
 def with_tags(

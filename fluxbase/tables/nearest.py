@@ -9,7 +9,7 @@ Sources: pgvector, querying and iterative index scans; Cormack, Clarke and Bütt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.sql import Sql, catalog_type, concat, ident, join, sql
 from fluxbase.egress.embed import Embedder, TextRefused
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxbase.db.relation import Column
+    from fluxbase.db.vector_index import Metric
     from fluxbase.toolkit import Context
 
-Metric = Literal["cosine", "l2", "inner_product", "l1"]
 NAME: Final = "similarity"
 THRESHOLD: Final = 0.7  # of cosine, unless somebody says otherwise
 _OPERATORS: Final[dict[Metric, Sql]] = {
@@ -60,7 +60,7 @@ class Near:
     select: str = "*"
     filter: Mapping[str, Any] | None = None
     language: str = "simple"
-    trigrams: str | None = None  # the schema of pg_trgm, where words may be spelled wrongly
+    trigrams: str | None = None  # the schema of pg_trgm, for words without a vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class _Search:
         if self.column is not None:
             lists.append(self._places(self._by_distance))
         # A letter more or less changes little of a meaning; without a vector it changes all.
-        if self.column is None and self.near.trigrams is not None:
+        if self.near.trigrams is not None:
             lists.append(self._places(self._by_likeness))
         row = self.writer.alias()
         same = join(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import Field
 
+from fluxbase.db.vector_index import Metric  # noqa: TC001 - pydantic reads it
 from fluxbase.errors import InvalidArgument
 from fluxbase.tables import writing
-from fluxbase.tables.collection import Collection, check_model, find, with_tags
+from fluxbase.tables.collection import Collection, find, shares_model, with_tags
 from fluxbase.tables.nearest import (
     THRESHOLD,
-    Metric,
     Near,
     nearest,
     vector_of,
@@ -111,9 +111,9 @@ async def search_vectors(
     known = None if collection is None else await find(ctx, collection)
     vector: list[float] | None = embedding
     if vector is None and query is not None:
-        if known is not None:
-            check_model(ctx, known)
-        vector = await vector_of(ctx, query, needed=not hybrid)
+        needed = not hybrid
+        if known is None or shares_model(ctx, known, needed=needed):
+            vector = await vector_of(ctx, query, needed=needed)
     measure: Metric = metric or (known.metric if known else "cosine")
     near = Near(
         table=known.table if known else table or "",
@@ -127,7 +127,7 @@ async def search_vectors(
         select=select,
         filter=with_tags(filter, _tags_column(known), tags or []),
         language=language,
-        trigrams=await _trigrams(ctx) if hybrid else None,
+        trigrams=await _trigrams(ctx) if vector is None else None,
     )
     found = await nearest(ctx, near)
     return Matches(query, JsonRows(found.text), found.count)
@@ -135,7 +135,10 @@ async def search_vectors(
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """How many rows were written, and how many of them wait for their vectors."""
+    """How many rows were written, and how many came without a vector.
+
+    `waiting` are those whose vector the server makes, as far as their text is new.
+    """
 
     upserted: int
     waiting: int

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from fluxbase.config.model import INTERNAL_SCHEMAS
-from fluxbase.db.vector_index import MOST_DIMENSIONS, cut, fault
+from fluxbase.config.model import is_closed
+from fluxbase.db.vector_index import MOST_DIMENSIONS, Metric, fault
 from fluxbase.egress.embed import Embedder
 from fluxbase.errors import (
     Conflict,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Record
     from fluxbase.toolkit import Context
 
-Metric = Literal["cosine", "l2", "inner_product", "l1"]
 IndexKind = Literal["hnsw", "ivfflat", "none"]
 _LENGTH: Final = re.compile(r"\((\d+)\)$")
 _OF_CHUNKS: Final = frozenset({"chunk_id", "position", "content", "tags", "embedding"})
@@ -66,6 +65,7 @@ class Entry:
     chunks: str | None
     waiting: int | None = None
     failed: int | None = None
+    seeding: bool | None = None
     error: str | None = None
 
 
@@ -144,7 +144,7 @@ def _spec(table: Visible, new: New, dimensions: int, model: str | None) -> str:
         "name": new.name,
         "source": _quoted(table.relation.schema, table.relation.name),
         "schema": table.relation.schema,
-        "chunk_table": cut(new.name, "_chunks"),
+        "chunk_table": f"{new.name}_chunks",
         "text_column": new.text_column,
         "embedding_column": "embedding" if new.chunk_size else new.embedding_column,
         "tags_column": new.tags_column,
@@ -215,6 +215,7 @@ def _entry(ctx: Context, row: Record, counted: Record | None, *, tags: bool) -> 
         _short(ctx, row["schema"], row["chunk_table"]),
         (counted["waiting"] if counted else 0) if told else None,
         (counted["failed"] if counted else 0) if told else None,
+        row["seeding"] if told else None,
         (row["fault"] or (counted["error"] if counted else None) or row["index_error"])
         if told
         else None,
@@ -229,7 +230,7 @@ def _short(ctx: Context, schema: str | None, table: str | None) -> str | None:
 
 def _check_table(table: Visible) -> None:
     relation = table.relation
-    if relation.schema in (*INTERNAL_SCHEMAS, "extensions"):
+    if is_closed(relation.schema):
         raise Forbidden("table: internal schemas take no collections")
     if relation.kind != "table":
         raise InvalidArgument(

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fluxbase.db.vector_index import Metric  # noqa: TC001 - pydantic reads it
 from fluxbase.toolkit import Context, tool
 from fluxbase.vectors import collections as room
-from fluxbase.vectors.collections import Entry, IndexKind, Metric  # noqa: TC001 - pydantic reads it
+from fluxbase.vectors.collections import Entry, IndexKind  # noqa: TC001 - pydantic reads it
 
 _DDL = ("admin:ddl",)
 
@@ -57,8 +58,8 @@ class CollectionQueued:
 async def list_collections(ctx: Context) -> Collections:
     """List the collections that search_vectors can search, with their tables and models.
 
-    Service keys also see how many rows wait for their vectors (`waiting`), how many were given up
-    (`failed`), and why.
+    Service keys also see how many rows wait for their vectors (`waiting`), whether more are still
+    to be queued (`seeding`), how many were given up (`failed`), and why.
     """
     found = await room.entries(ctx)
     return Collections(found, len(found))

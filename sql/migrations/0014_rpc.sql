@@ -24,15 +24,15 @@ COMMENT ON COLUMN rpc.procedures.public IS 'Every key with the scope execute:rpc
 COMMENT ON COLUMN rpc.procedures.file IS 'The file that it was published from.';
 
 CREATE TABLE rpc.executions (
-  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  id uuid PRIMARY KEY,
   namespace text NOT NULL,
   name text NOT NULL,
   holder text NOT NULL,
-  status text NOT NULL CHECK (status IN ('running', 'completed', 'failed', 'cancelled')),
+  status text NOT NULL CHECK (status IN ('completed', 'failed', 'cancelled')),
   error text,
   rows bigint,
-  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  duration_ms double precision
+  started_at timestamptz NOT NULL,
+  duration_ms double precision NOT NULL
 );
 CREATE INDEX executions_holder ON rpc.executions (holder, started_at DESC);
 CREATE INDEX executions_started ON rpc.executions (started_at);

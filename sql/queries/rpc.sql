@@ -43,18 +43,14 @@ RETURNING (xmax <> 0) AS known
 -- Publish a procedure no longer; the function stays.
 DELETE FROM rpc.procedures WHERE namespace = $1 AND name = $2 RETURNING name
 
--- begin_execution(namespace, name, holder)
--- Note that a procedure is called.
-INSERT INTO rpc.executions (namespace, name, holder, status) VALUES ($1, $2, $3, 'running') RETURNING id::text
-
--- end_execution(id, status, error, rows, ms)
--- Note how a call ended.
-UPDATE rpc.executions SET status = $2, error = $3, rows = $4, duration_ms = $5 WHERE id = $1::text::uuid
+-- add_execution(id, namespace, name, holder, status, error, rows, ms)
+-- Keep how a call of a procedure ended.
+INSERT INTO rpc.executions (id, namespace, name, holder, status, error, rows, duration_ms, started_at)
+VALUES ($1::text::uuid, $2, $3, $4, $5, $6, $7, $8::float8, clock_timestamp() - make_interval(secs => $8::float8 / 1000))
 
 -- find_execution(id, holder) reads
--- One call of somebody, or of anybody when no holder is named; one without an end for hours lost its server.
-SELECT id::text, namespace, name, rows, started_at::text, duration_ms, error,
-  CASE WHEN status = 'running' AND started_at < now() - interval '2 hours' THEN 'failed' ELSE status END AS status
+-- One call of somebody, or of anybody when no holder is named.
+SELECT id::text, namespace, name, status, error, rows, started_at::text, duration_ms
 FROM rpc.executions WHERE id = $1::text::uuid AND ($2::text IS NULL OR holder = $2)
 
 -- prune_executions(seconds)

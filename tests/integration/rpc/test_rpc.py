@@ -294,3 +294,12 @@ async def test_what_cannot_be_published_is_told(
 ) -> None:
     wanted = {"name": "x", "function": "calls.add(integer, integer)", "public": True, **arguments}
     assert (await refused(service, "publish_procedure", **wanted)).code == code
+
+
+async def test_old_calls_are_forgotten(one: Caller, owner: Owner, backend: Backend) -> None:
+    old = (await one.call("invoke_rpc", name="me"))["execution_id"]
+    await owner.execute("UPDATE rpc.executions SET started_at = now() - interval '2 days'")
+    new = (await one.call("invoke_rpc", name="me"))["execution_id"]
+    await backend.database.admin("prune_executions", seconds=86_400.0)
+    assert (await refused(one, "get_rpc_execution", execution_id=old)).code == "FLX207"
+    assert (await one.call("get_rpc_execution", execution_id=new))["status"] == "completed"

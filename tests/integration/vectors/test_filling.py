@@ -217,6 +217,7 @@ async def test_vectors_of_two_models_are_not_compared(
         one.http = admin.http = http
         error = await refused(one, "search_vectors", collection="papers", query="a")
         assert "another model" in error.message
+        assert await search(one, query="car", hybrid=True) == ["A car"]
         error = await refused(admin, "reindex_collection", name="papers")
         assert "another model" in error.message
         assert (await admin.call("reindex_collection", name="papers", every=True))["waiting"] == 1
