@@ -205,7 +205,7 @@ def _groups(texts: Sequence[Text], size: int) -> Iterator[list[Text]]:
 
 
 def _item(text: Text, vectors: list[list[float]]) -> dict[str, Any]:
-    item = {**text.identity, "digest": text.digest}
+    item: dict[str, Any] = {"key": orjson.Fragment(text.key), "digest": text.digest}
     written = [orjson.dumps(vector).decode() for vector in vectors]
     if text.chunked:
         pairs = zip(text.parts, written, strict=True)

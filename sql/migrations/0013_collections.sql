@@ -58,7 +58,7 @@ CREATE TABLE vectors.queue (
 );
 CREATE INDEX queue_next ON vectors.queue (collection, next_at);
 COMMENT ON TABLE vectors.queue IS 'Rows whose text has no vector yet, each once; infinity: given up.';
-COMMENT ON COLUMN vectors.queue.version IS 'Goes up with each change of the text, so that an older vector does not end its wait.';
+COMMENT ON COLUMN vectors.queue.version IS 'Goes up with each change of the text, so that a failure of an older one does not count against it.';
 
 CREATE TABLE vectors.usage (
   day date PRIMARY KEY,
@@ -303,7 +303,7 @@ END $$;
 
 -- Keeps vectors of rows whose text is still what was embedded. Nobody is ever waited for: rows that somebody holds,
 -- here or in the queue, are due again in a moment.
--- Items: key, version, digest (md5 of the text), and embedding, or chunks: content and embedding of each.
+-- Items: key, digest (md5 of the text), and embedding, or chunks: content and embedding of each.
 CREATE FUNCTION vectors.store(which text, label text, items jsonb) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '400ms' AS $$
 DECLARE
@@ -320,8 +320,7 @@ BEGIN
   END IF;
   PERFORM set_config('vectors.filling', 'on', true);
   SELECT array_agg(x.id) INTO mine FROM (
-    SELECT q.id FROM vectors.queue q JOIN jsonb_to_recordset(items) AS k(key jsonb, version bigint)
-      ON q.id = md5(k.key::text)::uuid AND q.version = k.version
+    SELECT q.id FROM vectors.queue q JOIN jsonb_to_recordset(items) AS k(key jsonb) ON q.id = md5(k.key::text)::uuid
     WHERE q.collection = which FOR UPDATE OF q SKIP LOCKED) x;
   same := vectors.is_row(c.source, 'k') || format(' AND md5(coalesce(s.%I::text, '''')) = k.digest', c.text_column);
   IF c.chunks IS NULL THEN

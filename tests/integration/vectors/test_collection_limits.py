@@ -111,6 +111,10 @@ async def test_a_list_names_no_column_that_may_not_be_read(
     await owner.execute("GRANT SELECT (id, body, embedding) ON papers TO authenticated")
     backend.database.catalog.forget()
     assert (await entry(one))["tags_column"] is None
+    await owner.execute("REVOKE SELECT (body) ON papers FROM authenticated")
+    backend.database.catalog.forget()
+    assert (await refused(one, "search_vectors", collection="papers", query="a")).code == "FLX206"
+    await owner.execute("GRANT SELECT (body) ON papers TO authenticated")
     await owner.execute("REVOKE SELECT (embedding) ON papers FROM authenticated")
     backend.database.catalog.forget()
     assert (await one.call("list_collections"))["collections"] == []
