@@ -64,6 +64,8 @@ async def test_parts_are_read_by_those_who_read_the_text(
         "REVOKE SELECT ON papers FROM authenticated; GRANT SELECT (id) ON papers TO authenticated",
         "REVOKE SELECT ON papers FROM authenticated; "
         "GRANT SELECT (id, user_id, body) ON papers TO authenticated",
+        "REVOKE SELECT ON papers FROM authenticated; "
+        "GRANT SELECT (id, user_id, tags) ON papers TO authenticated",
         "DROP POLICY own ON papers",
         NAKED,
     ],
