@@ -38,8 +38,8 @@ class Embeddings(Section):
     )
     max_tokens_per_day: Positive | None = Field(
         default=None,
-        description="Most tokens that all servers together send on one day (UTC); then texts wait "
-        "for the next day, and searches by meaning are refused.",
+        description="Tokens that all servers together may have sent on one day (UTC) for a further "
+        "request to begin; then texts wait for the next day, and searches by meaning are refused.",
     )
 
     @field_validator("url")
