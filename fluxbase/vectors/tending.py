@@ -80,7 +80,11 @@ class Tending:
                 log.warning("the index of a collection cannot be built: %s", error.message)
                 state, fault = "failed", error.message
             await self._database.admin(
-                "set_index_state", name=row["name"], state=state, error=fault
+                "set_index_state",
+                name=row["name"],
+                state=state,
+                error=fault,
+                known=row["index_state"],
             )
 
 
@@ -96,5 +100,5 @@ def _wanted(row: Record) -> VectorIndex:
         method=row["index_kind"],
         rows=row["rows"],
         own=row["index_name"],
-        afresh=row["afresh"],
+        afresh=row["index_state"] == "stale",
     )

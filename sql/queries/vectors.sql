@@ -125,7 +125,7 @@ ON CONFLICT (day) DO UPDATE SET tokens = usage.tokens + excluded.tokens
 -- wanted_index(collection) reads
 -- Collections whose index is to be built and whose rows all have their vectors.
 SELECT c.name, n.nspname::text AS schema, t.relname::text AS "table", s.embedding_column::text AS "column",
-  ty.typname::text AS kind, c.metric, c.index_kind, c.index_state = 'stale' AS afresh, c.index_name::text, t.oid,
+  ty.typname::text AS kind, c.metric, c.index_kind, c.index_state, c.index_name::text, t.oid,
   vectors.rows_of(t.oid, s.embedding_column) AS rows
 FROM vectors.collections c
 CROSS JOIN LATERAL (SELECT coalesce(c.chunks, c.source) AS relation,
@@ -155,6 +155,7 @@ SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relna
 -- Remember which index is the collection's own, before it is built.
 UPDATE vectors.collections SET index_name = $2 WHERE name = $1
 
--- set_index_state(name, state, error)
--- Remember how far the index of a collection is.
-UPDATE vectors.collections SET index_state = $2, index_error = $3 WHERE name = $1
+-- set_index_state(name, state, error, known)
+-- Remember how far the index of a collection is, unless it was asked for anew since its state was read.
+UPDATE vectors.collections SET index_state = $2, index_error = $3
+WHERE name = $1 AND index_state = $4 AND seeding IS NULL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -226,3 +227,16 @@ async def test_no_index_but_its_own_is_touched(admin: Caller, owner: Owner) -> N
         assert await owner.fetchval(indexes + "'of_others'") == 1
     finally:
         await owner.execute("DROP TABLE public.papers_embedding_hnsw")
+
+
+async def test_a_reindex_asked_while_an_index_is_being_built_is_not_forgotten(
+    admin: Caller, owner: Owner, backend: Backend
+) -> None:
+    await admin.call("create_collection", **MADE)
+    await until(owner, "SELECT index_state = 'ready' FROM vectors.collections")
+    late = {"name": "papers", "state": "ready", "error": None, "known": "ready"}
+    async with asyncio.TaskGroup() as group, owner.transaction():
+        await owner.execute("UPDATE vectors.collections SET index_state = 'stale'")
+        group.create_task(backend.database.admin("set_index_state", **late))
+        await until(owner, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    await until(owner, "SELECT index_name = 'papers_embedding_hnsw_1' FROM vectors.collections")
