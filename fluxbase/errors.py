@@ -10,6 +10,8 @@ FluxbaseError
 ├── UnknownObject         FLX205  no such object for this caller
 ├── UnknownCollection     FLX206  no such collection for this caller
 ├── UnknownProcedure      FLX207  no such procedure, or call of one, for this caller
+├── UnknownFunction       FLX208  no such function, or call of one, for this caller
+├── UnknownJob            FLX209  no such job for this caller
 ├── Unauthenticated       FLX301  no credential, or not a valid one
 ├── Forbidden             FLX302  the caller may not do this
 │   └── InsufficientScope FLX305  an assistant needs a scope that was not granted
@@ -25,13 +27,14 @@ FluxbaseError
 ├── Cancelled             FLX507  the client gave the call up
 ├── ConstraintViolation   FLX601  the database's own rules refuse the data
 ├── InvalidData           FLX602  a value does not fit the column's type
+├── HandlerFailed         FLX801  the code of an administrator threw or was stopped
 ├── ConfigError           FLX701  the configuration is wrong
 ├── MigrationError        FLX702  a migration cannot be applied
 └── InternalError         FLX901  our fault
 
 The hundreds say which stage refused: 1 input, 2 catalog, 3 identity, 4 missing, 5 limits,
-6 data, 7 operation, 9 ours. A message says what was wrong, where and what to do; it never repeats
-the caller's input, a driver's text or a secret.
+6 data, 7 operation, 8 functions and jobs, 9 ours. A message says what was wrong, where and what to
+do; it never repeats the caller's input, a driver's text or a secret.
 """
 
 from __future__ import annotations
@@ -122,6 +125,18 @@ class UnknownProcedure(FluxbaseError):
     """The procedure, or a call of one, does not exist for this caller; the two look the same."""
 
     code, title, status = "FLX207", "No such procedure", 404
+
+
+class UnknownFunction(FluxbaseError):
+    """The function, or a call of one, does not exist for this caller; the two look the same."""
+
+    code, title, status = "FLX208", "No such function", 404
+
+
+class UnknownJob(FluxbaseError):
+    """The job, or what handles such jobs, does not exist for this caller; the two look the same."""
+
+    code, title, status = "FLX209", "No such job", 404
 
 
 class Unauthenticated(FluxbaseError):
@@ -239,6 +254,12 @@ class InvalidData(FluxbaseError):
     """A value cannot be read as the column's type, or is out of its range."""
 
     code, title, status = "FLX602", "A value does not fit its column", 400
+
+
+class HandlerFailed(FluxbaseError):
+    """The code of a function or a job threw, ended by itself, or went over one of its limits."""
+
+    code, title, status = "FLX801", "The function failed", 502
 
 
 class ConfigError(FluxbaseError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from fluxbase.app.rooms import services, toolbox
 from fluxbase.db.audit_log import AuditLog
 from fluxbase.principal import ALL_SCOPES, Principal
+from fluxbase.toolkit.request import Request
 from fluxbase.toolkit.runner import Runner
-from fluxbase.toolkit.toolbox import Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -11,8 +11,8 @@ from fluxbase.app.server import token_verifier
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.credential import find
 from fluxbase.db.audit_log import AuditLog
+from fluxbase.toolkit.request import Request
 from fluxbase.toolkit.runner import Runner
-from fluxbase.toolkit.toolbox import Request
 
 if TYPE_CHECKING:
     from fluxbase.app.backend import Backend

@@ -17,7 +17,7 @@ from fluxbase.mcp.inbound import id_of
 from fluxbase.mcp.outline import headers_of, method_of
 from fluxbase.mcp.turn import Turn
 from fluxbase.strict_json import loads
-from fluxbase.toolkit.toolbox import Request
+from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine

@@ -24,7 +24,7 @@ from fluxbase.mcp import wire
 from fluxbase.mcp.dispatch import Reply
 from fluxbase.mcp.turn import Turn
 from fluxbase.strict_json import loads
-from fluxbase.toolkit.toolbox import Request
+from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

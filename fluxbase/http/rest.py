@@ -26,7 +26,7 @@ from fluxbase.mcp.deadline import Deadlines
 from fluxbase.observe import Call
 from fluxbase.strict_json import loads
 from fluxbase.toolkit.openapi import openapi
-from fluxbase.toolkit.toolbox import Request
+from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fluxbase.mcp.inbound import Message
     from fluxbase.mcp.turn import Turn
     from fluxbase.principal import Untrusted
+    from fluxbase.toolkit.request import Request
     from fluxbase.toolkit.runner import Runner
-    from fluxbase.toolkit.toolbox import Request
 
 _LONGEST_URI: Final = 2048
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fluxbase.toolkit.toolbox import Request
+from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class Turn:
 
     def hears(self, client: Client) -> None:
         """Let the work tell and ask a client."""
-        who, request_id, remote, _ = self.request
+        who, request_id, remote, *_ = self.request
         self.request = Request(who, request_id, remote, client)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from fluxbase.strict_json import dumps
-from fluxbase.toolkit.context import Link
+from fluxbase.toolkit.request import Link
 
 if TYPE_CHECKING:
     from fluxbase.tables.reading import Found, Wanted

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
 
 from fluxbase.db.audit import entry
+from fluxbase.errors import Forbidden
 from fluxbase.strict_json import in_order
 from fluxbase.toolkit.client import DEAF
 
@@ -24,17 +25,20 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Record
     from fluxbase.principal import Principal
     from fluxbase.toolkit.client import Client
+    from fluxbase.toolkit.request import Answer, Link, Request
 
 
 T = TypeVar("T")
 
+_MOST_DEPTH: Final = 4
 
-class Link(NamedTuple):
-    """A resource that an answer points to."""
 
-    uri: str
-    name: str
-    description: str
+class Calls(Protocol):
+    """Calls tools; `fluxbase.toolkit.runner.Runner` does."""
+
+    async def call(self, request: Request, name: object, arguments: object) -> Answer:
+        """Call a tool."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +60,8 @@ class Context:
     recorded: bool = False  # a write records itself in its own transaction
     dry_run: bool = False
     more: Link | None = None  # where the rest of an answer is to be had
+    runner: Calls | None = None
+    request: Request | None = None
 
     @property
     def catalog(self) -> Catalog:
@@ -116,6 +122,23 @@ class Context:
         found = self.services[kind]
         assert isinstance(found, kind)  # noqa: S101 - they are kept by their type
         return found
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Answer:
+        """Call another tool as the same caller, within the same rights and lists.
+
+        Nobody is asked to confirm it: the call that this is a part of was confirmed.
+
+        Raises:
+            UnknownTool: the caller has no such tool.
+            Forbidden: calls are nested too deeply.
+            FluxbaseError: the arguments are wrong, or the tool failed.
+        """
+        assert self.runner is not None  # noqa: S101 - only what has ended has none
+        assert self.request is not None  # noqa: S101
+        if self.request.depth >= _MOST_DEPTH:
+            raise Forbidden(f"calls are nested more than {_MOST_DEPTH} deep")
+        inside = self.request._replace(depth=self.request.depth + 1, client=DEAF)
+        return await self.runner.call(inside, name, arguments)
 
     def _change(
         self, target: str, table: Visible | None, *, dry_run: bool, key: str | None

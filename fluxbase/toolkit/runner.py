@@ -19,9 +19,10 @@ from fluxbase.toolkit.client import DEAF, MissingInput
 from fluxbase.toolkit.completion import Completion, matching
 from fluxbase.toolkit.confirm import confirm
 from fluxbase.toolkit.content import Blocks
-from fluxbase.toolkit.context import Context, Link
+from fluxbase.toolkit.context import Context
+from fluxbase.toolkit.effects import KEY
 from fluxbase.toolkit.json_text import write
-from fluxbase.toolkit.toolbox import Answer
+from fluxbase.toolkit.request import Answer, Link
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from fluxbase.db.database import Database
     from fluxbase.principal import Confirm, Principal
     from fluxbase.toolkit.prompt import Prompt
-    from fluxbase.toolkit.toolbox import Request, Toolbox
+    from fluxbase.toolkit.request import Request
+    from fluxbase.toolkit.toolbox import Toolbox
 
 T = TypeVar("T")
 
@@ -65,8 +67,10 @@ class Runner:
         ctx = self._context(request, action, values)
         try:
             tool = self.toolbox.find_tool(request.who, name)
+            if request.effects is not None and KEY in tool.signature.names:
+                values = {KEY: request.effects.name(tool.name, values), **values}
             checked = tool.signature.read(values)
-            if tool.destructive:
+            if tool.destructive and not request.depth:
                 await confirm(ctx, tool, values, self._confirm)
             result = await tool.function(ctx, **checked)
         except MissingInput:
@@ -174,12 +178,14 @@ class Runner:
             audit_key=self._audit.key,
             client=request.client,
             services=self._services,
+            runner=self,
+            request=request,
         )
 
     def _done(self, ctx: Context, started: float) -> None:
         if not ctx.recorded and (self._audit.reads or ctx.dry_run):
             # A record waits for its batch; the whole request must not wait in memory with it.
-            ctx.client = DEAF
+            ctx.client, ctx.request = DEAF, None
             self._audit.add(ctx, "ok", None, started)
 
     async def _failed(self, ctx: Context, error: Exception, started: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fluxbase.errors import (
     ConfigError,
@@ -18,7 +18,6 @@ from fluxbase.errors import (
     UnknownTool,
 )
 from fluxbase.principal import allows
-from fluxbase.toolkit.client import DEAF
 from fluxbase.toolkit.completion import completers_of
 from fluxbase.toolkit.prompt import Prompt, prompts_of
 from fluxbase.toolkit.resource import Resource, resources_of
@@ -29,22 +28,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from fluxbase.principal import Principal
-    from fluxbase.toolkit.client import Client
-    from fluxbase.toolkit.content import Block
-    from fluxbase.toolkit.context import Link
 
 
 T = TypeVar("T")
-
-
-class Answer(NamedTuple):
-    """What a tool gave: the text for the model and the same as JSON bytes, or content blocks."""
-
-    text: str
-    structured: bytes
-    rows: int | None = None
-    more: Link | None = None
-    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +41,6 @@ class Offer:
     resources: tuple[Resource, ...]
     prompts: Mapping[str, Prompt] = field(default_factory=dict[str, "Prompt"])
     written: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"], compare=False)
-
-
-class Request(NamedTuple):
-    """The circumstances of a call."""
-
-    who: Principal
-    request_id: str
-    remote: str | None
-    client: Client = DEAF
 
 
 class Toolbox:

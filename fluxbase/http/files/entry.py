@@ -25,7 +25,7 @@ from fluxbase.errors import (
 from fluxbase.http.disconnect import ClientGone
 from fluxbase.http.visit import Visit
 from fluxbase.principal import Principal
-from fluxbase.toolkit.toolbox import Request
+from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

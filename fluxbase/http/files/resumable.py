@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fluxbase.http.visit import Headers
     from fluxbase.storage.uploads import Upload
     from fluxbase.toolkit import Context
-    from fluxbase.toolkit.toolbox import Request
+    from fluxbase.toolkit.request import Request
 
 _VERSION: Final = "1.0.0"
 _BYTES: Final = "application/offset+octet-stream"

@@ -22,8 +22,8 @@ from fluxbase.db.audit_log import AuditLog
 from fluxbase.db.database import Database
 from fluxbase.storage.local import LocalStore
 from fluxbase.storage.service import Storage
+from fluxbase.toolkit.request import Request
 from fluxbase.toolkit.runner import Runner
-from fluxbase.toolkit.toolbox import Request
 from tests.conftest import config_for
 
 if TYPE_CHECKING:

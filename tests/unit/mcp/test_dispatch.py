@@ -25,7 +25,8 @@ from fluxbase.mcp.wire import META, MODERN, SUPPORTED
 from fluxbase.observe import Observer
 from fluxbase.principal import Principal
 from fluxbase.sessions.post import Post
-from fluxbase.toolkit.toolbox import Answer, Offer, Request
+from fluxbase.toolkit.request import Answer, Request
+from fluxbase.toolkit.toolbox import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
