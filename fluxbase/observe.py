@@ -60,6 +60,8 @@ class Observer:
     fallback: Counter = field(init=False)
     audit_lost: Counter = field(init=False)
     reloads: Counter = field(init=False)
+    jobs: Counter = field(init=False)
+    job_seconds: Counter = field(init=False)
     _log: logging.Logger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class Observer:
         self.fallback = counter("limits_fallback", "Times the shared rate limits were unreachable")
         self.audit_lost = counter("audit_lost", "Read records dropped because the buffer was full")
         self.reloads = counter("config_reloads", "Configuration reloads", "outcome")
+        self.jobs = counter("jobs", "Attempts at jobs that ended", "queue", "outcome")
+        self.job_seconds = counter("job_seconds", "Time that attempts at jobs took", "queue")
         self._log = logging.getLogger("fluxbase.calls")
 
     def count(self, name: str, outcome: str, seconds: float) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Whoever can start Postgres, or has its owner's address, may do all of this anyway.
-_ADMINISTRATOR: Final = Principal(
+ADMINISTRATOR: Final = Principal(
     kind="service_key",
     id="cli",
     name="command line",
@@ -51,7 +51,7 @@ async def at_desk(
     )
     box, rooms = toolbox(config), services(config, backend)
     runner = Runner(box, backend.database, audit, services=rooms)
-    request = Request(_ADMINISTRATOR, f"cli-{secrets.token_hex(4)}", None)
+    request = Request(ADMINISTRATOR, f"cli-{secrets.token_hex(4)}", None)
     try:
         return await runner.run(request, action, arguments, work)
     finally:

@@ -79,10 +79,11 @@ class Lines:
             self.post.end(news["session"])
         self.post.hear(news)
 
-    def hear_of_resource(self, uri: str) -> None:
-        """Take in that a resource changed."""
+    def hear_of_resource(self, payload: str) -> None:
+        """Take in that a resource changed: its URI, and on the next line whose it is, if so."""
+        uri, _, owner = payload.partition("\n")
         if uri:
-            self.hub.resource_changed(uri)
+            self.hub.resource_changed(uri, owner)
 
     def work(self) -> list[Callable[[], Awaitable[None]]]:
         """Return what has to run in the background."""

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Final
 from fluxbase.egress.embed import Embedder
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
+from fluxbase.jobs import admin_tools as job_admin_tools
+from fluxbase.jobs import resources as job_resources
+from fluxbase.jobs import tools as job_tools
+from fluxbase.jobs.ledger import JobRules
+from fluxbase.jobs.news import News
+from fluxbase.jobs.python import PythonHandlers
 from fluxbase.rpc import resources as rpc_resources
 from fluxbase.rpc import tools as rpc_tools
+from fluxbase.rpc.handler import RpcHandler
 from fluxbase.schema import admin_tools, alter_tools, ddl_tools
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -22,6 +29,7 @@ from fluxbase.storage.service import Storage, storage
 from fluxbase.tables import resources as tables_resources
 from fluxbase.tables import tools as tables_tools
 from fluxbase.tables import vector_tools
+from fluxbase.toolkit.handlers import Handlers
 from fluxbase.toolkit.toolbox import Toolbox
 from fluxbase.vectors import tools as collection_tools
 from fluxbase.vectors.purse import DayPurse
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
     from fluxbase.observe import Observer
     from fluxbase.toolkit.runner import Runner
 
+_REST: Final = 1.0  # seconds of a request's time that are not waited for a job
 ROOMS: Final = (
     tables_tools,
     tables_resources,
@@ -46,6 +55,9 @@ ROOMS: Final = (
     collection_tools,
     rpc_tools,
     rpc_resources,
+    job_tools,
+    job_admin_tools,
+    job_resources,
     storage_tools,
     bucket_tools,
     storage_resources,
@@ -70,6 +82,8 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
         closed += [storage_tools, bucket_tools, storage_resources]
     if not config.sql.enabled:
         closed.append(sql_tools)
+    if not config.jobs.enabled:
+        closed += [job_tools, job_admin_tools, job_resources]
     return Toolbox(
         [room for room in rooms if room not in closed],
         allowed_tools=config.mcp.allowed_tools,
@@ -78,14 +92,34 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     )
 
 
-def services(config: Config, backend: Backend) -> Mapping[type, object]:
-    """Return what the rooms have for all their calls, by its type."""
+def services(config: Config, backend: Backend, news: News | None = None) -> Mapping[type, object]:
+    """Return what the rooms have for all their calls, by its type.
+
+    Args:
+        config: what holds for them.
+        backend: what they work on.
+        news: of jobs, in a server, which hears of them and runs them.
+
+    Raises:
+        ConfigError: a server cannot import a function that handles jobs.
+    """
     key = backend.peppers.derive("signed url")
+    python = PythonHandlers(config.jobs.handlers, config.jobs.handlers_dir)
+    if news is not None:  # a command need not be able to run what jobs run
+        python.load()
     return {
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
         Embedder: embedder(config, backend.database),
+        JobRules: _job_rules(config, news or News()),
+        Handlers: Handlers({"rpc": RpcHandler(), "python": python}),
     }
+
+
+def _job_rules(config: Config, news: News) -> JobRules:
+    # An answer has to leave before the request's own time is over.
+    longest = max(config.server.request_timeout - _REST, 0.0)
+    return JobRules(config.jobs.max_pending_per_key, config.jobs.max_payload, longest, news)
 
 
 def embedder(config: Config, database: Database) -> Embedder:

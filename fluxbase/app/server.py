@@ -17,6 +17,7 @@ from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
 from fluxbase.app.rooms import ROOMS, open_files, services, toolbox
+from fluxbase.app.workers import Workers
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.jwt import Verifier, load_keys
 from fluxbase.db.audit_log import AuditLog
@@ -37,10 +38,11 @@ from fluxbase.storage.blobs import Blobs
 from fluxbase.toolkit.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import ModuleType
 
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from fluxbase.app.backend import Backend
@@ -112,6 +114,7 @@ class Server:
         )
         self.lines = Lines(backend.database, backend.peppers, caps(config))
         self._fillers = Fillers(backend.database, config)
+        self._jobs = Workers(backend.database, self.authenticator, self.observer)
         self.listener = Listener(
             lambda: backend.database.logins.admin,
             {
@@ -119,8 +122,9 @@ class Server:
                 "fluxbase_catalog": self._forget_catalog,
                 "fluxbase_sessions": self.lines.hear,
                 "fluxbase_grants": self._forget_grants,
-                "fluxbase_resources": self.lines.hear_of_resource,
+                "fluxbase_resources": self._hear_of_resource,
                 "fluxbase_embeddings": self._fillers.hear,
+                "fluxbase_jobs": self._jobs.hear,
             },
         )
         self.findings: list[Finding] = []
@@ -159,7 +163,10 @@ class Server:
             lambda: every(600, self._prune_grants),
             lambda: every(_SWEEPS_FILES, self._sweep_files),
             self._fillers.run,
+            self._jobs.run,
         ]
+        if not self._siblings or self._siblings.first:
+            background.append(self._jobs.count)
         background.append(lambda: every(1, self._compare_catalog))
         if not self._backend.announced:
             log.warning("no event trigger: the catalog is compared every second instead")
@@ -169,6 +176,7 @@ class Server:
         try:
             yield self
         finally:
+            await self._jobs.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -180,6 +188,7 @@ class Server:
         """Say that no new requests should come here."""
         self.health.draining = True
         self.lines.hub.end_all()
+        self._jobs.drain()
 
     def reload(self) -> None:
         """Read the configuration again and take it over whole, or keep the old one."""
@@ -205,7 +214,7 @@ class Server:
         verifier = token_verifier(config)
         login = open_login(config, self._backend.database, self._backend.peppers)
         gate = self._gate(login)
-        rooms = services(config, self._backend)
+        rooms = services(config, self._backend, self._jobs.news)
         runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm, rooms)
         tools = RestEndpoint(
             gate,
@@ -240,13 +249,7 @@ class Server:
             login_routes(login, self.limiter),
             open_files(config, gate, runner, self.observer, rooms),
         )
-        inner = Starlette(
-            routes=surface,
-            middleware=cross_origin(config.server.allowed_origins),
-            exception_handlers={404: not_found, 405: not_allowed},
-        )
-        # A redirect to /mcp would make clients send their key again, maybe without TLS.
-        inner.router.redirect_slashes = False
+        inner = _inner(config, surface)
         # Pages of allowed origins need the headers that a middleware adds.
         direct = config.mcp.enabled and not config.server.allowed_origins
         app = HostGuard(
@@ -266,6 +269,7 @@ class Server:
             self.authenticator.bearers = login.bearers if login else None
             self._login = login
             self._fillers.configure(config)
+            self._jobs.configure(config, runner, rooms)
             self.lines.show(dispatcher.lists.seen, box, caps(config))
             self.config = config
             self._app = app
@@ -307,6 +311,10 @@ class Server:
         self.authenticator.forget(key)
         self._backend.database.catalog.forget_role(f"key_{key}")
         self.lines.hub.key_changed(key)
+
+    def _hear_of_resource(self, payload: str) -> None:
+        self.lines.hear_of_resource(payload)
+        self._jobs.news.hear(payload)
 
     def _forget_catalog(self, _payload: str) -> None:
         self._backend.database.catalog.forget()
@@ -366,6 +374,17 @@ class Server:
             yield "pool_size", "Connections allowed", state.name, state.size
             yield "pool_in_use", "Connections in use", state.name, state.in_use
             yield "pool_waiting", "Callers waiting for a connection", state.name, state.waiting
+
+
+def _inner(config: Config, surface: Sequence[BaseRoute]) -> Starlette:
+    inner = Starlette(
+        routes=surface,
+        middleware=cross_origin(config.server.allowed_origins),
+        exception_handlers={404: not_found, 405: not_allowed},
+    )
+    # A redirect to /mcp would make clients send their key again, maybe without TLS.
+    inner.router.redirect_slashes = False
+    return inner
 
 
 def token_verifier(config: Config) -> Verifier | None:

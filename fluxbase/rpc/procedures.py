@@ -124,6 +124,18 @@ async def find(ctx: Context, namespace: str, name: str) -> Procedure:
     raise UnknownProcedure(hint="list_rpc shows the procedures this key may call")
 
 
+async def published(ctx: Context, namespace: str, name: str) -> Procedure:
+    """Return one procedure, whoever may call it.
+
+    Raises:
+        UnknownProcedure: there is none of that name.
+    """
+    rows = await ctx.database.admin("load_procedures", namespace=namespace, name=name)
+    if not rows:
+        raise UnknownProcedure(hint="list_rpc shows those there are")
+    return _procedure(rows[0])
+
+
 def publishable(found: Sequence[Record]) -> str:
     """Return the whole name of a function that was looked up, if it may be published.
 

@@ -124,10 +124,11 @@ class Hub:
         """Note that a key changed or ended; all may have when none is named."""
         self._tell((s for s in list(self._streams) if not key or s.who.id == key), "key")
 
-    def resource_changed(self, uri: str) -> None:
-        """Note that a resource holds something else."""
+    def resource_changed(self, uri: str, owner: str = "") -> None:
+        """Note that a resource holds something else; where it has an owner, nobody else hears."""
         for stream in self._streams:
-            stream.tell_of(uri)
+            if not owner or stream.who.is_service or stream.who.owner == owner:
+                stream.tell_of(uri)
 
     async def beat(self) -> None:
         """Give every open stream a sign of life now and then, until cancelled."""

@@ -1,0 +1,106 @@
+"""Handlers that are Python functions of modules which the configuration names; knows no queue."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from fluxbase.errors import ConfigError, FluxbaseError, HandlerFailed, InvalidArgument
+from fluxbase.jobs.job import Job, SyncJob
+from fluxbase.toolkit.json_text import JsonValue, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from fluxbase.toolkit import Context
+    from fluxbase.toolkit.handlers import Task
+
+log = logging.getLogger(__name__)
+
+
+class PythonHandlers:
+    """The functions by their names; `fluxbase.toolkit.handlers.Handler`."""
+
+    def __init__(self, functions: Mapping[str, str], folder: Path | None = None) -> None:
+        self._names = functions
+        self._folder = folder
+        self._loaded: dict[str, Callable[[Any], Any]] = {}
+
+    def load(self) -> None:
+        """Import every function.
+
+        Raises:
+            ConfigError: one cannot be imported; the message names it.
+        """
+        if self._names and self._folder is not None:
+            folder = str(self._folder.resolve())
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        for name in self._names:
+            self._function(name)
+
+    async def check(self, ctx: Context, target: str) -> None:
+        """See that the configuration has a function of this name.
+
+        Raises:
+            InvalidArgument: it has none.
+        """
+        del ctx
+        if target not in self._names:
+            known = ", ".join(self._names) or "none"
+            raise InvalidArgument(f"handler: jobs.handlers has no such function; known: {known}")
+
+    async def run(self, ctx: Context, target: str, payload: Any, task: Task) -> JsonValue:
+        """Call the function, in a thread when it is a plain one.
+
+        Raises:
+            FluxbaseError: it raised one, or something else, of which only the kind is told.
+        """
+        await self.check(ctx, target)
+        function = self._function(target)
+        job = Job(ctx, payload, task)
+        try:
+            if inspect.iscoroutinefunction(function):
+                result = await function(job)
+            else:
+                loop = asyncio.get_running_loop()
+                result = await asyncio.to_thread(function, SyncJob(job, loop))
+        except FluxbaseError:
+            raise
+        except Exception as error:
+            log.exception("the handler %s of the job %s failed", target, task.id)
+            raise HandlerFailed(
+                f"the handler raised {type(error).__name__}", hint="the server's log tells more"
+            ) from error
+        try:
+            return JsonValue(write(result).decode())
+        except (TypeError, orjson.JSONEncodeError):
+            raise HandlerFailed("the handler returned something that is not JSON") from None
+
+    def _function(self, name: str) -> Callable[[Any], Any]:
+        if name not in self._loaded:
+            self._loaded[name] = _imported(name, self._names[name])
+        return self._loaded[name]
+
+
+def _imported(name: str, path: str) -> Callable[[Any], Any]:
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:  # whatever a module does when it is imported
+        log.debug("the module of a handler cannot be imported", exc_info=error)
+        raise ConfigError(
+            f"jobs.handlers.{name}: the module {module} cannot be imported "
+            f"({type(error).__name__})",
+            hint="install it, or name its folder by jobs.handlers_dir",
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"jobs.handlers.{name}: {module} has no function {attribute}")
+    return found
