@@ -23,6 +23,7 @@ from fluxbase.errors import (
 )
 from fluxbase.jobs.endings import Ending
 from fluxbase.jobs.identity import restored
+from fluxbase.jobs.pause import pause
 from fluxbase.strict_json import loads
 from fluxbase.toolkit.client import LEVELS
 from fluxbase.toolkit.effects import Effects
@@ -204,8 +205,7 @@ class Teller:
         while self._changed or self._lines:
             with suppress(FluxbaseError):  # it is told anew with the next word
                 await self._write()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), _TOLD_EVERY)
+            await pause(self._hurry, _TOLD_EVERY)
 
     async def _write(self) -> None:
         job = self._job

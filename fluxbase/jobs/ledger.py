@@ -6,10 +6,8 @@ a kind that it may not submit any more.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,6 +19,7 @@ from fluxbase.errors import Conflict, InvalidArgument, RateLimited, TooLarge, Un
 from fluxbase.jobs import definitions
 from fluxbase.jobs.identity import kept
 from fluxbase.jobs.news import News
+from fluxbase.jobs.pause import pause
 from fluxbase.strict_json import dumps, in_order
 from fluxbase.toolkit.json_text import JsonValue
 
@@ -238,8 +237,7 @@ async def wait(ctx: Context, job: str, seconds: float) -> None:
                 return
             message = found.message or found.status
             await ctx.client.progress(found.progress or 0.0, 100.0, message)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), min(left, _LOOKS))
+            await pause(bell, min(left, _LOOKS))
 
 
 def status(row: Record, lines: Sequence[Record] = (), *, deduplicated: bool = False) -> JobStatus:

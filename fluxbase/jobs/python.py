@@ -9,11 +9,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from fluxbase.errors import ConfigError, FluxbaseError, HandlerFailed, InvalidArgument
 from fluxbase.jobs.job import Job, SyncJob
-from fluxbase.toolkit.json_text import JsonValue, write
+from fluxbase.strict_json import dumps
+from fluxbase.toolkit.json_text import JsonValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,8 +79,8 @@ class PythonHandlers:
                 f"the handler raised {type(error).__name__}", hint="the server's log tells more"
             ) from error
         try:
-            return JsonValue(write(result).decode())
-        except (TypeError, orjson.JSONEncodeError):
+            return JsonValue(dumps(result).decode())
+        except (TypeError, ValueError, RecursionError):
             raise HandlerFailed("the handler returned something that is not JSON") from None
 
     def _function(self, name: str) -> Callable[[Any], Any]:

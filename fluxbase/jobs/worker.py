@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import uuid4
@@ -18,6 +17,7 @@ from fluxbase.errors import FluxbaseError
 from fluxbase.jobs import schedules
 from fluxbase.jobs.attempt import Claimed, attempt
 from fluxbase.jobs.endings import Ending, Endings
+from fluxbase.jobs.pause import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,12 +142,11 @@ class Worker:
             try:
                 if await self._claim(queue, lane, free):
                     continue
-                pause = await self._until_due(queue)
+                seconds = await self._until_due(queue)
             except FluxbaseError as error:
                 log.warning("jobs wait: %s", error.message)
-                pause = _PAUSE
-            with suppress(TimeoutError):
-                await asyncio.wait_for(lane.bell.wait(), pause)
+                seconds = _PAUSE
+            await pause(lane.bell, seconds)
 
     async def _claim(self, queue: str, lane: _Lane, free: int) -> int:
         rows = await self._database.admin(
@@ -240,20 +239,19 @@ class Worker:
         pruned = time.monotonic()
         while True:
             self._upkeep.clear()
-            pause = self._terms.poll
+            seconds = self._terms.poll
             try:
                 await self._database.admin("lapse_jobs", at=None)
                 await schedules.fire(self._database)
                 [row] = await self._database.admin("next_schedule", at=None)
                 if row["seconds"] is not None:
-                    pause = min(max(row["seconds"] + 0.005, 0.005), pause)
+                    seconds = min(max(row["seconds"] + 0.005, 0.005), seconds)
                 if time.monotonic() - pruned > _PRUNE_EVERY:
                     pruned = time.monotonic()
                     await self._prune()
             except FluxbaseError as error:
                 log.warning("jobs are not looked after: %s", error.message)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._upkeep.wait(), pause)
+            await pause(self._upkeep, seconds)
 
     async def _prune(self) -> None:
         more = _PRUNED
