@@ -17,12 +17,12 @@ from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
 from fluxbase.app.rooms import ROOMS, open_files, services, toolbox
+from fluxbase.app.verifier import token_verifier
 from fluxbase.app.workers import Workers
 from fluxbase.auth.authenticate import Authenticator
-from fluxbase.auth.jwt import Verifier, load_keys
 from fluxbase.db.audit_log import AuditLog
 from fluxbase.db.listen import Listener
-from fluxbase.errors import ConfigError, FluxbaseError
+from fluxbase.errors import FluxbaseError
 from fluxbase.http.gate import Gate
 from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
@@ -385,35 +385,3 @@ def _inner(config: Config, surface: Sequence[BaseRoute]) -> Starlette:
     # A redirect to /mcp would make clients send their key again, maybe without TLS.
     inner.router.redirect_slashes = False
     return inner
-
-
-def token_verifier(config: Config) -> Verifier | None:
-    """Return what verifies users' tokens, or `None` where none are taken.
-
-    Raises:
-        ConfigError: the keys cannot be used.
-    """
-    jwt = config.auth.jwt
-    if not jwt.enabled:
-        return None
-    if not jwt.issuer or not jwt.audience:
-        raise ConfigError("auth.jwt: issuer and audience are needed to accept tokens")
-    keys = load_keys(
-        secret=jwt.secret.get_secret_value() if jwt.secret else None,
-        public_keys=[(k.kid, k.alg, _text(k.file, "auth.jwt.keys")) for k in jwt.keys],
-        jwks=_text(jwt.jwks_file, "auth.jwt.jwks_file") if jwt.jwks_file else None,
-    )
-    return Verifier(
-        keys,
-        jwt.issuer,
-        jwt.audience,
-        max_lifetime=round(jwt.max_lifetime),
-        required=jwt.required,
-    )
-
-
-def _text(file: Path, key: str) -> str:
-    try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"{key}: {file} cannot be read") from None

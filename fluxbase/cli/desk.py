@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def at_desk(action: str, arguments: dict[str, Any], work: Callable[[Context], Awaitable[T]]) -> T:
+def at_desk(
+    action: str,
+    arguments: dict[str, Any],
+    work: Callable[[Context], Awaitable[T]],
+    *,
+    long: bool = False,
+) -> T:
     """Return what some work of a room gives, recorded like any other call.
+
+    Args:
+        action: what the record says was done.
+        arguments: and with what.
+        work: what is to be done.
+        long: it may take very long, so other commands need not wait for it where a server runs.
 
     Raises:
         FluxbaseError: the database cannot be opened, or the work fails.
@@ -32,7 +44,7 @@ def at_desk(action: str, arguments: dict[str, Any], work: Callable[[Context], Aw
 
         return at_desk(backend, action, arguments, work)
 
-    return with_backend(begin)
+    return with_backend(begin, long=long)
 
 
 @contextmanager

@@ -31,6 +31,8 @@ _COMMANDS: Final = {
     "storage": "storage",
     "vectors": "vectors",
     "rpc": "rpc",
+    "jobs": "jobs",
+    "worker": "worker",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

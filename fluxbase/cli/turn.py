@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from fluxbase.app.backend import open_backend
@@ -29,8 +29,10 @@ T = TypeVar("T")
 _POLL: Final = 0.03
 
 
-def with_backend(work: Callable[[Backend], Awaitable[T]]) -> T:
+def with_backend(work: Callable[[Backend], Awaitable[T]], *, long: bool = False) -> T:
     """Do something with the database of this command's configuration, whether a server runs or not.
+
+    What takes `long` lets other commands in where Postgres is a running server's, not its own.
 
     Raises:
         FluxbaseError: it cannot be opened, or the work fails.
@@ -39,8 +41,12 @@ def with_backend(work: Callable[[Backend], Awaitable[T]]) -> T:
 
     async def opened() -> T:
         at_start = config.migrations.at_start
-        async with turn(config), open_backend(config, migrate=at_start) as backend:
-            return await work(backend)
+        async with AsyncExitStack() as waiting:
+            await waiting.enter_async_context(turn(config))
+            async with open_backend(config, migrate=at_start) as backend:
+                if long and backend.postgres and not backend.postgres.endpoint.owned:
+                    await waiting.aclose()
+                return await work(backend)
 
     return run_quietly(opened())
 

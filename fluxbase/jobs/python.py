@@ -9,7 +9,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fluxbase.errors import ConfigError, FluxbaseError, HandlerFailed, InvalidArgument
+from fluxbase.errors import ConfigError, FluxbaseError, HandlerFailed, InvalidArgument, Unavailable
 from fluxbase.jobs.job import Job, SyncJob
 from fluxbase.strict_json import dumps
 from fluxbase.toolkit.json_text import JsonValue
@@ -62,7 +62,8 @@ class PythonHandlers:
         Raises:
             FluxbaseError: it raised one, or something else, of which only the kind is told.
         """
-        await self.check(ctx, target)
+        if target not in self._names:  # the configuration of another server may have it
+            raise Unavailable("jobs.handlers of the server that ran it has no such function")
         function = self._function(target)
         job = Job(ctx, payload, task)
         try:

@@ -127,10 +127,12 @@ CREATE POLICY administration ON jobs.schedules FOR SELECT TO service_role USING 
 GRANT SELECT ON jobs.definitions, jobs.jobs, jobs.logs, jobs.schedules TO service_role;
 
 -- Tells servers that a job is another than it was: `uri`, and on the next line whose it is.
-CREATE FUNCTION jobs.tell(job uuid, holder text) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_notify('fluxbase_resources', 'fluxbase://jobs/' || job || E'\n' || holder)
-$$;
+CREATE FUNCTION jobs.tell(job uuid, holder text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM pg_notify('fluxbase_resources', 'fluxbase://jobs/' || job || E'\n' || holder);
+  RETURN true;
+END $$;
 
 -- Keeps a job; known: new, same (it was submitted by the very same call), other (by another call with this
 -- idempotency key), twin (one with this dedupe key waits or runs), full.

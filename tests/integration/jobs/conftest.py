@@ -84,7 +84,7 @@ def standing(
 
     @asynccontextmanager
     async def stand(server: dict[str, Any] | None = None, **jobs: Any) -> AsyncGenerator[Stand]:
-        usual = {"handlers": HANDLERS, "backoff": 0.01, "poll": 0.2}
+        usual = {"handlers": HANDLERS, "backoff": 0.01, "poll": 0.2, "queues": {"tests": 4}}
         # Longer than one test waits for anything, but no test waits for the end of its server.
         timeouts = {"drain_timeout": 0.1, "request_timeout": PATIENCE}
         config = config_for(home, jobs=usual | jobs, server=timeouts | (server or {}))
@@ -107,7 +107,13 @@ async def jobs(standing: Callable[..., Any]) -> AsyncGenerator[Stand]:
 
 
 async def publish(stand: Stand, name: str, **more: Any) -> None:
-    arguments = {"name": name, "handler": f"python:{name}", "public": True, "max_attempts": 3}
+    arguments = {
+        "name": name,
+        "handler": f"python:{name}",
+        "public": True,
+        "max_attempts": 3,
+        "queue": "tests",
+    }
     await stand.service.call("publish_job", **(arguments | more))
 
 

@@ -70,7 +70,7 @@ async def test_a_job_has_the_rights_of_its_caller(jobs: Stand, owner: Owner) -> 
         told = await ended(caller, await submit(caller, "note", {"title": title}))
         assert told["status"] == "completed", told
     found = await owner.fetch("SELECT title, user_id::text FROM notes WHERE title LIKE 'by %'")
-    assert dict(found) == {"by one": USER1, "by two": USER1[:-1] + "2"}
+    assert {row[0]: row[1] for row in found} == {"by one": USER1, "by two": USER1[:-1] + "2"}
     kept = await owner.fetch(
         "SELECT action, outcome FROM platform.audit WHERE request_id = $1", f"job-{told['job_id']}"
     )
