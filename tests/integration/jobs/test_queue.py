@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import asyncpg
 import orjson
 import pytest
 
@@ -15,8 +16,6 @@ from tests.integration.jobs.conftest import Stand, publish, refused, submit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-
-    import asyncpg
 
     from fluxbase.app.backend import Backend
 
@@ -216,15 +215,19 @@ async def test_what_ended_long_ago_is_deleted_with_its_lines(queue: Queue, owner
     assert await owner.fetchval("SELECT count(*) FROM jobs.logs") == 1
 
 
-async def test_who_may_read_the_tables_reads_its_own_jobs_only(queue: Queue, owner: Owner) -> None:
+async def test_who_may_read_the_tables_reads_its_own_jobs_only(
+    queue: Queue, owner: Owner, backend: Backend
+) -> None:
     await submit(queue.stand.one, "echo")
     await submit(queue.stand.two, "echo")
-    async with owner.transaction():
-        await owner.execute("GRANT USAGE ON SCHEMA jobs TO authenticated")
-        await owner.execute("GRANT SELECT ON jobs.jobs TO authenticated")
-        await owner.execute(f"SET LOCAL ROLE key_{queue.stand.one.id}")
-        holders = [row["holder"] for row in await owner.fetch("SELECT holder FROM jobs.jobs")]
-        await owner.execute("RESET ROLE")
+    await owner.execute("GRANT USAGE ON SCHEMA jobs TO authenticated")
+    await owner.execute("GRANT SELECT ON jobs.jobs TO authenticated")
+    client = await asyncpg.connect(backend.database.logins.client)
+    try:
+        await client.execute(f"SET ROLE key_{queue.stand.one.id}")
+        rows = await client.fetch("SELECT holder FROM jobs.jobs")
+    finally:
+        await client.close()
         await owner.execute("REVOKE SELECT ON jobs.jobs FROM authenticated")
         await owner.execute("REVOKE USAGE ON SCHEMA jobs FROM authenticated")
-    assert holders == [queue.stand.one.id]
+    assert [row["holder"] for row in rows] == [queue.stand.one.id]

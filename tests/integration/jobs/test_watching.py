@@ -1,0 +1,127 @@
+"""Clients hear how their jobs go, and servers hand back what they cannot finish."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluxbase.app.server import Server
+from fluxbase.principal import Principal
+from tests.conftest import config_for
+from tests.integration.jobs.conftest import (
+    HANDLERS,
+    Stand,
+    ended,
+    publish,
+    running,
+    submit,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import asyncpg
+
+    from fluxbase.app.backend import Backend
+
+    Owner = asyncpg.Connection[asyncpg.Record]
+
+
+def principal(id_: str, *, service: bool = False) -> Principal:
+    kind = "service_key" if service else "client_key"
+    return Principal(kind, id_, id_, "anon", "{}", frozenset({"execute:jobs"}))
+
+
+async def test_only_its_holder_and_administrators_hear_of_a_job(jobs: Stand) -> None:
+    hub = jobs.server.lines.hub
+    streams = {
+        name: hub.open(principal(id_, service=name == "service"))
+        for name, id_ in (("one", jobs.one.id), ("two", jobs.two.id), ("service", "s"))
+    }
+    job = await submit(jobs.one, "echo")
+    await ended(jobs.one, job)
+    uri = f"fluxbase://jobs/{job['job_id']}"
+    for name in ("one", "service"):
+        heard: set[str] = set()
+        async with asyncio.timeout(10):
+            while uri not in heard:
+                heard |= (await streams[name].happened())[1]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await streams["two"].happened()
+    for stream in streams.values():
+        hub.close(stream)
+
+
+async def test_who_waits_for_a_job_hears_of_its_end_at_once(jobs: Stand) -> None:
+    job = await submit(jobs.one, "slow", {"seconds": 0.5})
+    await running(jobs.one, job)
+    told = await jobs.one.call("get_job_status", job_id=job["job_id"], wait_seconds=60)
+    assert (told["status"], told["result"]) == ("completed", "slept")
+
+
+async def test_waiting_ends_before_the_request_does(standing: Callable[..., Any]) -> None:
+    async with standing(server={"request_timeout": 1.5}) as stand:
+        await publish(stand, "slow")
+        job = await submit(stand.one, "slow", {}, wait_seconds=300)
+        assert job["status"] in ("pending", "running")
+        await stand.one.call("cancel_job", job_id=job["job_id"])
+
+
+async def test_a_server_that_stops_finishes_what_it_can_and_hands_back_the_rest(
+    standing: Callable[..., Any],
+) -> None:
+    async with standing(queues={}) as stand:
+        async with standing(server={"drain_timeout": 1.0}) as stopping:
+            await publish(stopping, "slow")
+            quick = await submit(stand.one, "slow", {"seconds": 0.3})
+            long = await submit(stand.one, "slow", {"seconds": 60})
+            for job in (quick, long):
+                await running(stand.one, job)
+            stopping.server.drain()
+            late = await submit(stand.one, "slow", {"seconds": 0})
+        by_id = {j["job_id"]: j for j in (await stand.one.call("list_jobs"))["jobs"]}
+        assert by_id[quick["job_id"]]["status"] == "completed"
+        assert (by_id[long["job_id"]]["status"], by_id[long["job_id"]]["retry_count"]) == (
+            "pending",
+            0,
+        )
+        assert by_id[late["job_id"]]["status"] == "pending"
+
+
+async def test_a_configuration_that_is_read_again_is_worked_by(
+    backend: Backend, home: Path, jobs: Stand
+) -> None:
+    job = await submit(jobs.one, "slow", {"seconds": 0.5})
+    await running(jobs.one, job)
+    usual: dict[str, Any] = {"handlers": HANDLERS, "poll": 0.2, "queues": {"other": 1}}
+    jobs.server.prepare(config_for(home, jobs=usual))()
+    await publish(jobs, "echo", queue="other")
+    told = await ended(jobs.one, await submit(jobs.one, "echo"))
+    assert (told["status"], told["queue"]) == ("completed", "other")
+    assert (await ended(jobs.one, job))["status"] == "completed"
+
+
+async def test_jobs_that_are_not_enabled_do_not_exist(backend: Backend, home: Path) -> None:
+    config = config_for(home, jobs={"enabled": False})
+    server = Server(replace(backend, config=config, postgres=None))
+    names = server.dispatcher.toolbox.tools if hasattr(server.dispatcher, "toolbox") else {}
+    assert not {n for n in names if "job" in n or "schedule" in n}
+
+
+async def test_what_happens_to_jobs_is_counted(jobs: Stand) -> None:
+    await ended(jobs.one, await submit(jobs.one, "echo"))
+    await ended(jobs.one, await submit(jobs.one, "fails", {"kind": "forbidden"}))
+    text = jobs.server.observer.text().decode()
+    assert 'fluxbase_jobs_total{outcome="completed",queue="tests"} 1.0' in text
+    assert 'fluxbase_jobs_total{outcome="failed",queue="tests"} 1.0' in text
+
+    async def gauges() -> bool:
+        return 'fluxbase_jobs_dead{name="tests"}' in jobs.server.observer.text().decode()
+
+    await until(gauges, "the number of jobs that failed")
