@@ -62,3 +62,12 @@ async def slow(job: Job) -> Any:
 
 
 NO_FUNCTION = 17
+
+
+async def effect(job: Job) -> Any:
+    """Leave a trace, then take a moment, so that a worker is killed before, within and after."""
+    await asyncio.sleep(0.005)
+    data = {"job": job.id}
+    await job.call("insert_record", {"table": "job_effects", "data": data, "returning": ""})
+    await asyncio.sleep(0.02)
+    return job.attempt
