@@ -180,7 +180,7 @@ async def list_jobs(
     return Jobs([entry(job) for job in found], len(found), more)
 
 
-@tool(scopes=_JOBS, title="Cancel job", destructive=True)
+@tool(scopes=_JOBS, title="Cancel job", destructive=True, untrusted=True)
 async def cancel_job(ctx: Context, job_id: JobId) -> JobEntry:
     """Cancel one of the caller's jobs, whether it waits or runs.
 
@@ -189,7 +189,7 @@ async def cancel_job(ctx: Context, job_id: JobId) -> JobEntry:
     return entry(await ledger.cancel(ctx, job_id))
 
 
-@tool(scopes=_JOBS, title="Retry job")
+@tool(scopes=_JOBS, title="Retry job", untrusted=True)
 async def retry_job(ctx: Context, job_id: JobId) -> JobEntry:
     """Run one of the caller's jobs again that failed or was cancelled, with all its attempts."""
     return entry(await ledger.retry(ctx, job_id))

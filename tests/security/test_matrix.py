@@ -36,7 +36,11 @@ PROMPTS: Final[dict[str, Any]] = MATRIX["prompts"]
 CALLERS: Final[dict[str, Any]] = MATRIX["callers"]
 JWT_SCOPES: Final = ["read:tables", "write:tables", "read:schema"]
 READS: Final = ("read:tables", "read:schema")
-SCOPES_OF: Final = {"read:storage": ("read:storage",), "execute:rpc": ("execute:rpc",)}
+SCOPES_OF: Final = {
+    "read:storage": ("read:storage",),
+    "execute:rpc": ("execute:rpc",),
+    "execute:jobs": ("execute:jobs",),
+}
 GRANTS: Final = {"read": {"*", "read:tables"}, "schema": {"*", "read:tables", "read:schema"}}
 SECRET: Final = "a secret of the tests, long enough for HS256"
 JWT: Final = {"secret": SECRET, "issuer": "https://issuer.test", "audience": ["fluxbase"]}
@@ -77,6 +81,8 @@ VALUES ('matrix', 'public.matrix_vectors', 'body', 'v', 2, 'cosine', 'none');
 CREATE FUNCTION public.matrix_add(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a + b';
 INSERT INTO rpc.procedures (name, function, public, read_only)
 VALUES ('matrix_add', 'public.matrix_add(integer, integer)', true, true);
+INSERT INTO jobs.definitions (name, handler, public, timeout_seconds, max_attempts)
+VALUES ('matrix_job', 'rpc:default.matrix_add', true, 30, 5);
 """
 
 
@@ -100,7 +106,8 @@ async def files(
     yield
     await owner.execute(
         "DELETE FROM vectors.collections; DROP TABLE public.matrix_vectors; "
-        "DELETE FROM rpc.procedures; DROP FUNCTION public.matrix_add"
+        "DELETE FROM rpc.procedures; DELETE FROM jobs.jobs; DELETE FROM jobs.definitions; "
+        "DROP FUNCTION public.matrix_add"
     )
 
 
@@ -184,8 +191,9 @@ async def test_a_caller_has_exactly_the_tools_of_its_row(
         nowhere = await body_of(caller, "resources/read", uri=NOWHERE)
         for uri, entry in RESOURCES.items():
             answer = await body_of(caller, "resources/read", uri=entry["ask"])
-            assert (b'"result"' in answer[1]) is (uri in resources), uri
-            assert uri in resources or answer == nowhere, uri
+            found = uri in resources and "refused" not in entry
+            assert (b'"result"' in answer[1]) is found, uri
+            assert found or answer == nowhere, uri
 
 
 @pytest.mark.parametrize("name", CALLERS)

@@ -56,9 +56,11 @@ class Crew:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._logs: dict[int, Path] = {}
 
     def start(self) -> None:
-        log = (self.folder / f"{len(list(self.folder.iterdir()))}.log").open("wb")
+        path = self.folder / f"{len(self._logs)}.log"
+        log = path.open("wb")
         command = [sys.executable, "-m", "fluxbase", "worker"]
         environment = {k: v for k, v in os.environ.items() if "FLUXBASE" not in k}
         process = subprocess.Popen(
@@ -70,11 +72,21 @@ class Crew:
         )
         log.close()
         self.processes.append(process)
+        self._logs[process.pid] = path
 
     def kill_one(self) -> None:
-        process = self.processes.pop(random.randrange(len(self.processes)))
+        process = self.processes.pop(random.randrange(len(self.processes)))  # noqa: S311
         process.kill()
         process.wait()
+
+    async def ready(self) -> None:
+        """Wait until every worker works."""
+
+        async def works() -> bool:
+            texts = [self._logs[process.pid].read_text() for process in self.processes]
+            return all("working off crash" in text for text in texts)
+
+        await until(works, "workers that are ready")
 
     def logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
@@ -117,6 +129,7 @@ async def test_jobs_survive_workers_that_are_killed_at_random(
         finally:
             await owner.execute("DROP TABLE public.job_effects")
     assert "Traceback" not in crew.logs()
+    await crew.ready()
     for process in crew.processes:
         process.send_signal(signal.SIGTERM)
     assert [process.wait(15) for process in crew.processes] == [0] * WORKERS
@@ -142,7 +155,7 @@ async def worked_off(crew: Crew, owner: Owner) -> None:
     while await owner.fetchval(LEFT):
         assert time.monotonic() < end, crew.logs()
         await until(busy, "workers that work")
-        await asyncio.sleep(random.random())
+        await asyncio.sleep(random.random())  # noqa: S311
         if await owner.fetchval(LEFT):
             crew.kill_one()
             crew.start()
