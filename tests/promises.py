@@ -232,6 +232,23 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "A download through a tool is limited to 10 MB.",
         ("integration/storage/test_tools.py::test_a_model_gets_the_beginning_of_what_is_too_long",),
     ),
+    "F6": (
+        "Submit and monitor background jobs.",
+        (
+            "integration/jobs/test_jobs.py::test_a_job_is_done_and_its_result_told",
+            "integration/jobs/test_jobs.py::test_a_job_has_the_rights_of_its_caller",
+            "integration/jobs/test_jobs.py::test_nobody_is_told_of_jobs_of_others",
+            "integration/jobs/test_jobs.py::test_only_those_for_whom_it_is_published_know_of_it",
+            "integration/jobs/test_killed.py::"
+            "test_jobs_survive_workers_that_are_killed_at_random",
+            "integration/jobs/test_schedules.py::test_a_time_comes_once_for_any_number_of_servers",
+            "e2e/test_cli_jobs.py::test_the_official_client_hears_of_progress_and_result",
+        ),
+    ),
+    "F27": (
+        "execute:jobs submits and monitors jobs, and nothing else does.",
+        ("security/test_matrix.py::test_a_caller_has_exactly_the_tools_of_its_row",),
+    ),
     "F7": (
         "Search vector embeddings.",
         (

@@ -209,7 +209,7 @@ class _Bar:
 
 def _shown(job: JobStatus) -> dict[str, Any]:
     shown = asdict(job)
-    shown["result"] = orjson.loads(job.result) if job.result is not None else None
+    shown["result"] = orjson.loads(job.result.encode()) if job.result is not None else None
     return {k: v for k, v in shown.items() if k not in ("logs", "deduplicated") and v is not None}
 
 

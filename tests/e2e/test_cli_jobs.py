@@ -90,10 +90,10 @@ def test_jobs_are_submitted_watched_cancelled_and_run_again(here: Place) -> None
         done = here.run("jobs", "submit", "report", "--watch", "-o", "json")
         assert done.code == 0, done.err
         assert (done.json["status"], done.json["result"]) == ("completed", {"pages": 4})
-        job = here.run("jobs", "submit", "report", "--payload", '{"pause": 0.5}', "-o", "json").json
+        job = here.run("jobs", "submit", "report", "--payload", '{"pause": 1}', "-o", "json").json
         watched = here.run("jobs", "watch", job["job_id"])
         assert watched.code == 0
-        assert "running 40 % page 2" in watched.err
+        assert "running 80 % page 4" in watched.err
         assert watched.err.splitlines()[-1].startswith("completed 100 %")
         late = here.run("jobs", "submit", "report", "--at", "2999-01-01T00:00:00Z", "-o", "json")
         gone = here.run("jobs", "cancel", late.json["job_id"], "-o", "json")
