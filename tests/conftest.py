@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from fluxbase.app.backend import Backend, open_backend
 from fluxbase.app.rooms import ROOMS
 from fluxbase.app.server import Server
 from fluxbase.config import Config
+from tests.programs import UNPACKED
 from tests.world import CALLERS, ROWS, SCHEMA, Caller
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from fluxbase.auth.token import KeyKind
 
+# Where bubblewrap was unpacked, if it is not installed.
+os.environ["PATH"] += os.pathsep + str(UNPACKED / "usr" / "bin")
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -49,6 +53,8 @@ def config_for(home: Path, **sections: Mapping[str, Any]) -> Config:
         "server": {"allowed_hosts": ["test"]},
         "auth": {"peppers_file": home / "peppers", "failed_per_min": 1_000_000},
         "storage": {"path": home / "storage"},
+        # Packages are fetched once for all tests, in the folder of what tests need.
+        "functions": {"cache_dir": UNPACKED.parent / "deno"},
         "database": {
             "embedded": {"data_dir": home / "pgdata", "settings": FAST},
             "client_pool_size": 4,

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from fluxbase.app.rooms import toolbox
-from fluxbase.app.server import token_verifier
+from fluxbase.app.verifier import token_verifier
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.auth.credential import find
 from fluxbase.db.audit_log import AuditLog

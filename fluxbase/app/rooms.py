@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fluxbase.egress.embed import Embedder
+from fluxbase.functions import admin_tools as function_admin_tools
+from fluxbase.functions import resources as function_resources
+from fluxbase.functions import tools as function_tools
+from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
 from fluxbase.rpc import resources as rpc_resources
@@ -46,6 +50,9 @@ ROOMS: Final = (
     collection_tools,
     rpc_tools,
     rpc_resources,
+    function_tools,
+    function_admin_tools,
+    function_resources,
     storage_tools,
     bucket_tools,
     storage_resources,
@@ -70,6 +77,8 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
         closed += [storage_tools, bucket_tools, storage_resources]
     if not config.sql.enabled:
         closed.append(sql_tools)
+    if not config.functions.enabled:
+        closed += [function_tools, function_admin_tools, function_resources]
     return Toolbox(
         [room for room in rooms if room not in closed],
         allowed_tools=config.mcp.allowed_tools,
@@ -84,6 +93,7 @@ def services(config: Config, backend: Backend) -> Mapping[type, object]:
     return {
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
+        Functions: backend.functions,
         Embedder: embedder(config, backend.database),
     }
 

@@ -17,11 +17,11 @@ from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
 from fluxbase.app.rooms import ROOMS, open_files, services, toolbox
+from fluxbase.app.verifier import token_verifier
 from fluxbase.auth.authenticate import Authenticator
-from fluxbase.auth.jwt import Verifier, load_keys
 from fluxbase.db.audit_log import AuditLog
 from fluxbase.db.listen import Listener
-from fluxbase.errors import ConfigError, FluxbaseError
+from fluxbase.errors import FluxbaseError
 from fluxbase.http.gate import Gate
 from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
@@ -121,6 +121,7 @@ class Server:
                 "fluxbase_grants": self._forget_grants,
                 "fluxbase_resources": self.lines.hear_of_resource,
                 "fluxbase_embeddings": self._fillers.hear,
+                "fluxbase_functions": lambda _: backend.functions.hear(),
             },
         )
         self.findings: list[Finding] = []
@@ -366,35 +367,6 @@ class Server:
             yield "pool_size", "Connections allowed", state.name, state.size
             yield "pool_in_use", "Connections in use", state.name, state.in_use
             yield "pool_waiting", "Callers waiting for a connection", state.name, state.waiting
-
-
-def token_verifier(config: Config) -> Verifier | None:
-    """Return what verifies users' tokens, or `None` where none are taken.
-
-    Raises:
-        ConfigError: the keys cannot be used.
-    """
-    jwt = config.auth.jwt
-    if not jwt.enabled:
-        return None
-    if not jwt.issuer or not jwt.audience:
-        raise ConfigError("auth.jwt: issuer and audience are needed to accept tokens")
-    keys = load_keys(
-        secret=jwt.secret.get_secret_value() if jwt.secret else None,
-        public_keys=[(k.kid, k.alg, _text(k.file, "auth.jwt.keys")) for k in jwt.keys],
-        jwks=_text(jwt.jwks_file, "auth.jwt.jwks_file") if jwt.jwks_file else None,
-    )
-    return Verifier(
-        keys,
-        jwt.issuer,
-        jwt.audience,
-        max_lifetime=round(jwt.max_lifetime),
-        required=jwt.required,
-    )
-
-
-def _text(file: Path, key: str) -> str:
-    try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"{key}: {file} cannot be read") from None
+        pool = self._backend.functions.pool
+        yield "function_processes", "Processes of functions", "all", pool.count
+        yield "function_processes", "Processes of functions", "busy", pool.busy

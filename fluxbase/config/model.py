@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from fluxbase.config.duration import Duration
+from fluxbase.config.functions import Functions
 from fluxbase.config.mcp import Mcp
 from fluxbase.config.oauth import Egress, OAuth
 from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
@@ -329,6 +330,7 @@ class Config(Section):
     sql: Sql = Field(default_factory=Sql, description=str(Sql.__doc__))
     storage: Storage = Field(default_factory=Storage, description=str(Storage.__doc__))
     vectors: Vectors = Field(default_factory=Vectors, description=str(Vectors.__doc__))
+    functions: Functions = Field(default_factory=Functions, description=str(Functions.__doc__))
     egress: Egress = Field(default_factory=Egress, description=str(Egress.__doc__))
     log: Log = Field(default_factory=Log, description=str(Log.__doc__))
     metrics: Metrics = Field(default_factory=Metrics, description=str(Metrics.__doc__))

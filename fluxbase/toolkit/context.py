@@ -123,8 +123,10 @@ class Context:
         assert isinstance(found, kind)  # noqa: S101 - they are kept by their type
         return found
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call another tool as the same caller, within the same rights and lists.
+    async def call(
+        self, name: object, arguments: object, *, who: Principal | None = None
+    ) -> Answer:
+        """Call another tool as the same caller, or as `who`, within the rights and lists of it.
 
         Nobody is asked to confirm it: the call that this is a part of was confirmed.
 
@@ -137,7 +139,9 @@ class Context:
         assert self.request is not None  # noqa: S101
         if self.request.depth >= _MOST_DEPTH:
             raise Forbidden(f"calls are nested more than {_MOST_DEPTH} deep")
-        inside = self.request._replace(depth=self.request.depth + 1, client=DEAF)
+        inside = self.request._replace(
+            who=who or self.who, depth=self.request.depth + 1, client=DEAF
+        )
         return await self.runner.call(inside, name, arguments)
 
     def _change(

@@ -36,7 +36,9 @@ PROMPTS: Final[dict[str, Any]] = MATRIX["prompts"]
 CALLERS: Final[dict[str, Any]] = MATRIX["callers"]
 JWT_SCOPES: Final = ["read:tables", "write:tables", "read:schema"]
 READS: Final = ("read:tables", "read:schema")
-SCOPES_OF: Final = {"read:storage": ("read:storage",), "execute:rpc": ("execute:rpc",)}
+SCOPES_OF: Final = {
+    scope: (scope,) for scope in ("read:storage", "execute:rpc", "execute:functions")
+}
 GRANTS: Final = {"read": {"*", "read:tables"}, "schema": {"*", "read:tables", "read:schema"}}
 SECRET: Final = "a secret of the tests, long enough for HS256"
 JWT: Final = {"secret": SECRET, "issuer": "https://issuer.test", "audience": ["fluxbase"]}
@@ -77,6 +79,10 @@ VALUES ('matrix', 'public.matrix_vectors', 'body', 'v', 2, 'cosine', 'none');
 CREATE FUNCTION public.matrix_add(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a + b';
 INSERT INTO rpc.procedures (name, function, public, read_only)
 VALUES ('matrix_add', 'public.matrix_add(integer, integer)', true, true);
+WITH f AS (INSERT INTO functions.functions (name, public, version) VALUES ('matrix_fn', true, 1)
+  RETURNING id)
+INSERT INTO functions.versions (function, version, code, sources, deployed_by)
+SELECT id, 1, 'export default () => new Response("x")', '{}', 'tests' FROM f;
 """
 
 
@@ -100,7 +106,8 @@ async def files(
     yield
     await owner.execute(
         "DELETE FROM vectors.collections; DROP TABLE public.matrix_vectors; "
-        "DELETE FROM rpc.procedures; DROP FUNCTION public.matrix_add"
+        "DELETE FROM functions.functions; DELETE FROM rpc.procedures; "
+        "DROP FUNCTION public.matrix_add"
     )
 
 
