@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.egress.embed import Embedder
 from fluxbase.functions import admin_tools as function_admin_tools
+from fluxbase.functions import invoke, registry
 from fluxbase.functions import resources as function_resources
 from fluxbase.functions import tools as function_tools
 from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
+from fluxbase.http.functions import FunctionsEndpoint, Made, Sent
 from fluxbase.rpc import resources as rpc_resources
 from fluxbase.rpc import tools as rpc_tools
 from fluxbase.schema import admin_tools, alter_tools, ddl_tools
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from fluxbase.db.database import Database
     from fluxbase.http.gate import Gate
     from fluxbase.observe import Observer
+    from fluxbase.toolkit import Context
     from fluxbase.toolkit.runner import Runner
 
 ROOMS: Final = (
@@ -104,6 +107,24 @@ def embedder(config: Config, database: Database) -> Embedder:
     most = embeddings.max_tokens_per_day
     purse = None if most is None else DayPurse(database, most)
     return Embedder(embeddings, purse, database.works.embed_by)
+
+
+def open_functions(
+    config: Config, gate: Gate, runner: Runner, observer: Observer, backend: Backend
+) -> list[Route]:
+    """Return the routes by which functions are invoked over plain HTTP."""
+    if not config.functions.enabled:
+        return []
+    room = backend.functions
+
+    async def run(ctx: Context, sent: Sent) -> Made:
+        function = await registry.find(ctx, room.registry, sent.namespace, sent.name)
+        asked = invoke.Asked(sent.method, sent.url, sent.headers, sent.body)
+        done = await invoke.invoke(ctx, room, function, asked)
+        return Made(done.status, done.headers, done.body, done.execution)
+
+    endpoint = FunctionsEndpoint(gate, runner, observer, run, room.config.max_request)
+    return endpoint.routes(config.server.api_path)
 
 
 def open_files(

@@ -16,7 +16,7 @@ from fluxbase.app.fillers import Fillers
 from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
-from fluxbase.app.rooms import ROOMS, open_files, services, toolbox
+from fluxbase.app.rooms import ROOMS, open_files, open_functions, services, toolbox
 from fluxbase.app.verifier import token_verifier
 from fluxbase.auth.authenticate import Authenticator
 from fluxbase.db.audit_log import AuditLog
@@ -239,7 +239,10 @@ class Server:
             tools,
             self.health,
             login_routes(login, self.limiter),
-            open_files(config, gate, runner, self.observer, rooms),
+            [
+                *open_files(config, gate, runner, self.observer, rooms),
+                *open_functions(config, gate, runner, self.observer, self._backend),
+            ],
         )
         inner = Starlette(
             routes=surface,

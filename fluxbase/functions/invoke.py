@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _LEVELS: Final = frozenset({"debug", "info", "warn", "error"})
 _MOST_LINES: Final = 1000
+_LONGEST_LINE: Final = 8192
 _AT_ONCE: Final = 16  # of what one call asks for
 _SHOWN: Final = 2000
 _NO_BODY: Final = frozenset({101, 204, 205, 304})
@@ -70,11 +71,12 @@ class _Lines:
 
     def add(self, level: object, text: object) -> tuple[str, str]:
         known = level if isinstance(level, str) and level in _LEVELS else "info"
-        line = str(text).replace("\0", "\N{REPLACEMENT CHARACTER}")[: max(self.left, 0)]
-        self.left -= len(line.encode())
-        if self.left < 0 or len(self.kept) >= _MOST_LINES:
+        line = str(text).replace("\0", "\N{REPLACEMENT CHARACTER}")[:_LONGEST_LINE]
+        size = len(line.encode(errors="replace"))
+        if size > self.left or len(self.kept) >= _MOST_LINES:
             self.lost += 1
         else:
+            self.left -= size
             self.kept.append((known, line, time.time()))
         return known, line
 

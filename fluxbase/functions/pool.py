@@ -140,12 +140,12 @@ class Pool:
         for task in self._tended:
             task.cancel()
         await asyncio.gather(*self._tended, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         for process in [*self._idle, *self._spare, *(w.process for w in self._watched)]:
             await self._end(process)
         self._idle.clear()
         self._spare.clear()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _take_idle(self, key: Key) -> Process | None:
         # The one used last: it is the warmest, and the others may grow old.
@@ -222,7 +222,11 @@ class Pool:
             self._count += 1
             self._starting += 1
             try:
-                self._spare.append(await self._start(sandbox))
+                process = await self._start(sandbox)
+                if self._closed:
+                    await self._end(process)
+                else:
+                    self._spare.append(process)
             except FluxbaseError:
                 return  # whoever needs one is told
             finally:

@@ -49,19 +49,15 @@ class Process:
         Raises:
             HandlerFailed: it does not come up.
         """
+        started = asyncio.ensure_future(_spawn(command, longest))
         try:
-            child = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                # A body in base64 and its escapes.
-                limit=longest * 2 + _LINE,
-                start_new_session=True,
-                env={"PATH": "/usr/bin:/bin"},
-            )
+            child = await asyncio.shield(started)
         except OSError:
             raise HandlerFailed("no process for functions can be started") from None
+        except asyncio.CancelledError:
+            # Half started it could not be ended.
+            await cls(await started, longest).end()
+            raise
         process = cls(child, longest)
         try:
             async with asyncio.timeout(_STARTS):
@@ -193,6 +189,19 @@ class Process:
         while part := await stderr.read(_STDERR):
             said = (said + part)[-_STDERR:]
         return said.decode(errors="replace")
+
+
+async def _spawn(command: Sequence[str], longest: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        # A body in base64 and its escapes.
+        limit=longest * 2 + _LINE,
+        start_new_session=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
 
 
 def _ended(said: str) -> str:

@@ -52,6 +52,7 @@ _EXPOSED_HEADERS = [
     "Upload-Expires",
     "Upload-Length",
     "Upload-Offset",
+    "X-Execution-Id",
     "X-Request-Id",
 ]
 
@@ -71,7 +72,7 @@ def routes(
     tools: RestEndpoint,
     health: Health,
     login: list[Route],
-    files: list[Route],
+    rooms: list[Route],
 ) -> list[Route]:
     """Return every route; without an endpoint (`mcp.enabled: false`) its paths are unknown."""
     surface = [
@@ -79,7 +80,7 @@ def routes(
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/metrics", health.metrics, methods=["GET"]),
     ]
-    surface += files
+    surface += rooms
     if endpoint is not None:
         surface[:0] = [
             Route(base_path, endpoint),
