@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "storage": "storage",
     "vectors": "vectors",
     "rpc": "rpc",
+    "functions": "functions",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

@@ -46,6 +46,7 @@ async def bundle(
     sandbox: Sandbox,
     cache: Path,
     files: Mapping[str, str],
+    entry: str | None,
     environment: Mapping[str, str],
 ) -> str:
     """Return one JavaScript module with all that it imports, and its source map.
@@ -54,18 +55,20 @@ async def bundle(
         config: bounds.
         sandbox: how Deno is started.
         cache: where Deno keeps packages.
-        files: their texts by their paths; one is `index.ts` or `index.js`.
+        files: their texts by their paths.
+        entry: the path of the first one; `index.ts` or `index.js` unless it is said.
         environment: what `network_of` found.
 
     Raises:
         InvalidArgument: the files cannot be made into a module; the message says where and why.
         TooLarge: the module is larger than one may be.
     """
-    entry = _check(config, files)
+    _check(config, files)
+    first = entry or _entry(files)
     async with _folder() as work:
         await asyncio.to_thread(_lay_out, work, cache, files)
         command = sandbox.bundle(work, cache, environment)
-        said = await _run([*command, entry])
+        said = await _run([*command, first])
         made = work / "out" / "module.js"
         if not made.exists():
             raise InvalidArgument(f"code: {_reason(said)}")
@@ -78,15 +81,18 @@ async def bundle(
     return module
 
 
-def _check(config: Config, files: Mapping[str, str]) -> str:
+def _check(config: Config, files: Mapping[str, str]) -> None:
     if len(files) > _MOST_FILES or sum(map(len, files.values())) > config.max_code:
         raise TooLarge(f"files: at most {_MOST_FILES}, and {config.max_code} bytes in all")
     for place, name in enumerate(files):
         if not _PATH.fullmatch(name) or ".." in PurePosixPath(name).parts:
             raise InvalidArgument(f"files: number {place + 1} has a name that is not taken")
-    for entry in _ENTRIES:
-        if entry in files:
-            return entry
+
+
+def _entry(files: Mapping[str, str]) -> str:
+    for name in _ENTRIES:
+        if name in files:
+            return name
     raise InvalidArgument("files: one of them has to be index.ts or index.js")
 
 

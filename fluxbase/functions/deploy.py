@@ -77,8 +77,22 @@ async def deploy(
         FluxbaseError: it cannot be kept; nothing was changed.
     """
     rules.check()
-    scopes = list(parse_scopes(list(rules.scopes)))
     module = await functions.bundle(files)
+    return await put(ctx, functions, name, files, rules, module, file=file)
+
+
+async def put(
+    ctx: Context,
+    functions: Functions,
+    name: tuple[str, str],
+    files: Mapping[str, str],
+    rules: Rules,
+    module: str,
+    *,
+    file: str | None = None,
+) -> Deployed:
+    """Put a function that is bundled into force as a new version; see `deploy`."""
+    scopes = list(parse_scopes(list(rules.scopes)))
     namespace, own = name
     await ctx.record(f"{namespace}.{own}")
     [row] = await ctx.database.admin(

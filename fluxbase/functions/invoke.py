@@ -234,6 +234,7 @@ async def _converse(call: _Call, process: Process) -> Response:
 async def _told(call: _Call, message: Mapping[str, Any]) -> None:
     if message["t"] == "log":
         level, text = call.lines.add(message.get("level"), message.get("text"))
+        _overheard(call, level, text)
         if call.log is not None:
             await call.log(level, text)
     elif call.report is not None:
@@ -242,11 +243,16 @@ async def _told(call: _Call, message: Mapping[str, Any]) -> None:
         await call.report(known, None if text is None else str(text)[:_SHOWN])
 
 
+def _overheard(call: _Call, level: str, text: str) -> None:
+    if call.functions.hears_lines is not None:
+        call.functions.hears_lines(call.function.full_name, level, text)
+
+
 def _threw(call: _Call, message: Mapping[str, Any]) -> HandlerFailed:
     """Return the error that a function threw: its own words, which its author chose to say."""
     if message.get("t") != "threw":
         return HandlerFailed("the function spoke in a way that is not understood")
-    call.lines.add("error", message.get("stack") or message.get("message"))
+    _overheard(call, *call.lines.add("error", message.get("stack") or message.get("message")))
     return HandlerFailed(
         f"the function threw {str(message.get('message'))[:_SHOWN]}",
         hint="get_function_logs shows where",

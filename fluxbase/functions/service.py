@@ -13,7 +13,7 @@ from fluxbase.functions.pool import Pool
 from fluxbase.functions.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from fluxbase.config.functions import Functions as Config
     from fluxbase.db.database import Database
@@ -40,20 +40,21 @@ class Functions:
         self, config: Config, database: Database, secrets: Secrets | None, outbound: Fetch
     ) -> None:
         self.config = config
-        self.registry = Registry(database, self._ends_old)
+        self.registry = Registry(database, self.end_old)
         self.pool = Pool(config)
         self.outbound = outbound
         self.ended: Counter[str] = Counter()
+        self.hears_lines: Callable[[str, str, str], None] | None = None  # function, level, line
         self._cache = config.cache_dir.absolute()
         self._secrets = secrets
         self._running: Counter[str] = Counter()
         self._stamps: dict[str, tuple[Mapping[str, str], int]] = {}
 
-    async def bundle(self, files: Mapping[str, str]) -> str:
+    async def bundle(self, files: Mapping[str, str], entry: str | None = None) -> str:
         """Return the module of some files; see `fluxbase.functions.bundle.bundle`."""
         sandbox = await self.pool.sandbox()
         reach = network_of(os.environ)
-        return await bundle(self.config, sandbox, self._cache, files, reach)
+        return await bundle(self.config, sandbox, self._cache, files, entry, reach)
 
     async def environment(self, namespace: str) -> tuple[Mapping[str, str], int]:
         """Return the secrets of a namespace, and a number that changes when they do.
@@ -98,7 +99,7 @@ class Functions:
         if self._secrets is not None:
             self._secrets.forget()
 
-    def _ends_old(self, known: Mapping[str, int]) -> None:
+    def end_old(self, known: Mapping[str, int]) -> None:
         """End the processes that wait for calls of what is not in force any more."""
         self.pool.forget(lambda key: known.get(key.function) == key.version)
 
