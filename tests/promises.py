@@ -278,4 +278,17 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         ),
     ),
     "F24": ("Scope execute:rpc.", (_SCOPE,)),
+    "F4": (
+        "Invoke edge functions.",
+        (
+            "integration/functions/test_functions.py::"
+            "test_a_function_answers_with_status_headers_and_body",
+            "integration/functions/test_functions.py::"
+            "test_it_sees_the_rows_of_its_caller_and_of_nobody_else",
+            "integration/functions/test_functions.py::"
+            "test_roles_scopes_and_namespaces_decide_who_may_invoke_and_who_is_told",
+            "security/test_sandbox.py::test_nothing_of_the_machine_can_be_reached",
+        ),
+    ),
+    "F23": ("Scope execute:functions.", (_SCOPE,)),
 }

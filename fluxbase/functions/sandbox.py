@@ -35,6 +35,7 @@ _NETWORK: Final = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc
 _CLOSED: Final = (
     "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--as-pid-1",
     "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--hostname", "deno",
+    # Node's modules, which packages of npm use, end Deno where there is no /proc.
     "--dev", "/dev", "--proc", "/proc", "--size", str(_FILE_SIZE), "--tmpfs", _TMP,
 )  # fmt: skip
 _RUN: Final = (
