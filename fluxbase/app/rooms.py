@@ -13,8 +13,11 @@ from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
 from fluxbase.http.functions import FunctionsEndpoint, Made, Sent
+from fluxbase.rpc import execution_tools
 from fluxbase.rpc import resources as rpc_resources
 from fluxbase.rpc import tools as rpc_tools
+from fluxbase.rpc.answers import Answers
+from fluxbase.rpc.running import Executions
 from fluxbase.schema import admin_tools, alter_tools, ddl_tools
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -52,6 +55,7 @@ ROOMS: Final = (
     vector_tools,
     collection_tools,
     rpc_tools,
+    execution_tools,
     rpc_resources,
     function_tools,
     function_admin_tools,
@@ -90,7 +94,9 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     )
 
 
-def services(config: Config, backend: Backend) -> Mapping[type, object]:
+def services(
+    config: Config, backend: Backend, executions: Executions | None = None
+) -> Mapping[type, object]:
     """Return what the rooms have for all their calls, by its type."""
     key = backend.peppers.derive("signed url")
     return {
@@ -98,6 +104,8 @@ def services(config: Config, backend: Backend) -> Mapping[type, object]:
         SqlRules: SqlRules(config.sql.max_cost),
         Functions: backend.functions,
         Embedder: embedder(config, backend.database),
+        Answers: Answers(config.rpc.cache_bytes),
+        Executions: executions or Executions(backend.database, config),
     }
 
 

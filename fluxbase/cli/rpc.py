@@ -109,7 +109,7 @@ def invoke(name: str, namespace: str, params: str) -> None:
         from fluxbase.rpc import call, procedures  # noqa: PLC0415
 
         found = await procedures.find(ctx, namespace, name)
-        return (await call.call(ctx, found, given)).data
+        return (await call.call(ctx, found, given)).given.data
 
     arguments = {"name": name, "namespace": namespace, "params": given}
     show_data(json.loads(at_desk("invoke_rpc", arguments, work)), "json")
