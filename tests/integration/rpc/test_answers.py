@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -33,8 +34,8 @@ GRANT ALL ON SEQUENCE memo.times TO authenticated, service_role;
 CREATE FUNCTION memo.mine(n int DEFAULT 1) RETURNS jsonb LANGUAGE sql AS $$
   SELECT jsonb_build_object('who', auth.uid(), 'n', n, 'at', clock_timestamp(), 'kept',
     (SELECT count(*) FROM memo.kept)) $$;
-CREATE FUNCTION memo.keep(body text, big numeric DEFAULT 0) RETURNS TABLE (text text, number numeric)
-  LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION memo.keep(body text, big numeric DEFAULT 0)
+  RETURNS TABLE (text text, number numeric) LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO memo.kept (body) VALUES (body);
   IF body = 'fails' THEN RAISE 'no'; END IF;
   RETURN QUERY SELECT body, big; END $$;
@@ -51,9 +52,8 @@ async def memo(owner: Owner, backend: Backend) -> AsyncGenerator[None]:
 
 
 async def publish(service: Caller, **rules: Any) -> None:
-    rules = {"cache_seconds": 600, "read_only": True, **rules}
-    function = "memo.mine(integer)"
-    await service.call("publish_procedure", name="mine", function=function, public=True, **rules)
+    rules = {"cache_seconds": 600, "read_only": True, "public": True, **rules}
+    await service.call("publish_procedure", name="mine", function="memo.mine(integer)", **rules)
 
 
 @pytest.fixture
@@ -147,8 +147,9 @@ async def test_a_change_of_rights_or_policies_forgets_all(
     assert (await mine(one))["cached"] is True
     version = backend.database.catalog.version
     await owner.execute("ALTER POLICY own ON memo.kept USING (false)")
-    while backend.database.catalog.version == version:
-        await mine(one)
+    async with asyncio.timeout(20):
+        while backend.database.catalog.version == version:
+            await mine(one)
     assert (await mine(one, n=3))["cached"] is False
     await owner.execute("ALTER POLICY own ON memo.kept USING (user_id = auth.uid())")
 
@@ -166,10 +167,7 @@ async def test_nothing_is_kept_beyond_its_time_or_where_none_is_to_be_kept(
     assert [(await mine(one))["cached"] for _ in range(2)] == [False, False]
 
 
-async def test_only_what_changes_nothing_may_be_kept(service: Caller, owner: Owner) -> None:
-    with pytest.raises(AssertionError):
-        await publish(service, read_only=True)
-        raise AssertionError
+async def test_only_what_changes_nothing_may_be_kept(service: Caller) -> None:
     error = await refused(
         service,
         "publish_procedure",
@@ -187,12 +185,13 @@ async def kept(owner: Owner) -> int:
 
 async def test_a_write_with_a_key_is_done_once(one: Caller, owner: Owner) -> None:
     big = 12345678901234567890123456789
-    call = {"name": "keep", "params": {"body": 'a "ü"\\', "big": big}, "idempotency_key": "once"}
+    params: dict[str, Any] = {"body": 'a "ü"\\', "big": big}
+    call: dict[str, Any] = {"name": "keep", "params": params, "idempotency_key": "once"}
     first = await one.call("invoke_rpc", **call)
     again = await one.call("invoke_rpc", **call)
     assert (again["data"], again["execution_id"]) == (first["data"], first["execution_id"])
     assert again["data"] == [{"text": 'a "ü"\\', "number": big}]
-    turned = {**call, "params": dict(reversed(call["params"].items()))}
+    turned = {**call, "params": dict(reversed(params.items()))}
     assert (await one.call("invoke_rpc", **turned))["execution_id"] == first["execution_id"]
     assert await kept(owner) == 1
     told = await one.call("get_rpc_execution", execution_id=first["execution_id"])
