@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from fluxbase.config.model import Config
     from fluxbase.db.database import Database
+    from fluxbase.db.types import Record as Row
     from fluxbase.rpc.answers import Given
     from fluxbase.rpc.procedures import Procedure
     from fluxbase.toolkit import Context
@@ -34,6 +35,7 @@ _BEAT: Final = 5.0
 _PATIENCE: Final = 10.0  # seconds that a cancelled call has to end in
 _LOOKS: Final = 2.0  # seconds after which somebody who waits looks by himself
 _TRIES: Final = 10
+_CANCELLED: Final = "the call was cancelled"
 
 
 class Begun(NamedTuple):
@@ -132,7 +134,7 @@ class Executions:
         """Have a call ended, whichever server runs it."""
         here = self._running.get(execution)
         if here is not None:
-            here.end("the call was cancelled")
+            here.end(_CANCELLED)
         await self._database.admin("cancel_execution", id=execution)
 
     @contextmanager
@@ -160,7 +162,7 @@ class Executions:
         """Take in what servers announce; nothing said means that something was missed."""
         what, _, execution = payload.partition(" ")
         if what == "cancel" and execution in self._running:
-            self._running[execution].end("the call was cancelled")
+            self._running[execution].end(_CANCELLED)
         for one in [execution] if payload else list(self._waiting):
             for event in self._waiting.get(one, ()):
                 event.set()
@@ -262,15 +264,23 @@ class Executions:
 
     async def _renew(self, ids: list[str]) -> None:
         rows = await self._database.admin("renew_executions", ids=ids, lease=LEASE)
-        wanted = {row["execution"]: row["cancel_wanted"] for row in rows}
+        known = {row["execution"]: row for row in rows}
         for id_ in ids:
             run = self._running.get(id_)
-            if run is None:
-                continue
-            if id_ not in wanted:
-                run.end("the server that ran it was not heard of in time")
-            elif wanted[id_]:
-                run.end("the call was cancelled")
+            reason = None if run is None else _why_end(run, known.get(id_))
+            if run is not None and reason is not None:
+                run.end(reason)
+
+
+def _why_end(run: _Running, row: Row | None) -> str | None:
+    if row is None:
+        return "the server that ran it was not heard of in time"
+    if row["cancel_wanted"]:
+        return _CANCELLED
+    lives = row["key_lives"]  # a user is no key, nor is the command line
+    if lives is False or (lives is None and run.ctx.who.kind == "client_key"):
+        return "its key is not valid any more"
+    return None
 
 
 def _own_key(execution: str) -> str:

@@ -67,9 +67,11 @@ FROM rpc.executions e WHERE NOT $1 OR e.status = 'running' ORDER BY e.started_at
 SELECT outcome, execution::text FROM rpc.begin_run($1::text::uuid, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- renew_executions(ids, lease)
--- Promise to be heard of again; returns those that still run, and which of them somebody wants to end.
-UPDATE rpc.runs SET lease_until = clock_timestamp() + make_interval(secs => $2::float8)
-WHERE execution = ANY ($1::text[]::uuid[]) AND ended_at IS NULL RETURNING execution::text, cancel_wanted
+-- Promise to be heard of again; returns those that still run, which somebody wants to end, and how their keys stand.
+UPDATE rpc.runs r SET lease_until = clock_timestamp() + make_interval(secs => $2::float8) FROM rpc.executions e
+WHERE r.execution = ANY ($1::text[]::uuid[]) AND r.ended_at IS NULL AND e.id = r.execution
+RETURNING r.execution::text, r.cancel_wanted,
+  (SELECT k.revoked_at IS NULL FROM auth.api_keys k WHERE k.id = e.holder) AS key_lives
 
 -- finish_execution(id, status, error, rows, truncated, data)
 -- Keep how a call in the background ended, and what it gave.

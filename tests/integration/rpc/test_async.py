@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from fluxbase.app.server import Server
+from fluxbase.auth.keys import NewKey
 from tests.conftest import http_to
 from tests.integration.rpc.conftest import calling, refused
 from tests.world import USER1, Caller
@@ -231,6 +232,55 @@ async def test_no_more_run_of_a_key_and_of_a_server_than_may(
             await ended(one, execution, "cancel_rpc_execution")
         await ended(one, await begin(one, "sleeps", seconds=0))
     assert await owner.fetchval("SELECT count(*) FROM rpc.executions") == 3
+
+
+async def test_half_of_the_connections_are_left_to_those_who_wait(
+    serving: Callable[..., Any], rpc_keys: dict[str, tuple[str, str]], published: None
+) -> None:
+    wide = {"max_running": 100, "max_running_per_key": 100}
+    async with serving(rpc=wide, database={"client_pool_size": 4}) as http:
+        here = calling(rpc_keys, http)["one"]
+        begun = [await begin(here, "sleeps", seconds=60) for _ in range(2)]
+        call = {"name": "sleeps", "params": {"seconds": 60}, **ASYNC}
+        assert (await refused(here, "invoke_rpc", **call)).code == "FLX504"
+        for execution in begun:
+            await ended(here, execution, "cancel_rpc_execution")
+
+
+async def test_a_server_that_heard_nothing_of_a_cancellation_looks_for_it(
+    one: Caller, owner: Owner
+) -> None:
+    execution = await begin(one, "sleeps", seconds=60)
+    await owner.execute("UPDATE rpc.runs SET cancel_wanted = true")
+    assert (await ended(one, execution))["status"] == "cancelled"
+
+
+async def test_the_same_user_with_other_claims_is_not_given_it(one: Caller, owner: Owner) -> None:
+    execution = await begin(one, "sleeps", seconds=0)
+    assert (await ended(one, execution))["data_kept"] is True
+    await owner.execute("UPDATE rpc.runs SET reader = reader || ' 0123'")
+    assert (await ended(one, execution))["data_kept"] is False
+
+
+@pytest.mark.parametrize("end", ["revoke", "delete"])
+async def test_what_a_key_began_is_ended_when_the_key_is(
+    published: None,
+    backend: Backend,
+    http: httpx2.AsyncClient,
+    owner: Owner,
+    service: Caller,
+    end: str,
+) -> None:
+    new = NewKey("rpc of one that goes", ("execute:rpc",), user_id=USER1)
+    issued = await backend.keys.create("client_key", new)
+    goes = Caller("goes", issued.id, issued.key, http)
+    execution = await begin(goes, "keep", body="late", seconds=60)
+    await until(lambda: running(owner))
+    await getattr(backend.keys, end)("client_key", issued.id)
+    told = await ended(service, execution)
+    kept = await owner.fetchval("SELECT count(*) FROM runs.kept WHERE body = 'late'")
+    assert (told["status"], told["error"]) == ("cancelled", "its key is not valid any more")
+    assert kept == 0
 
 
 async def test_a_server_that_stops_waits_for_what_runs_as_long_as_it_has_time(
