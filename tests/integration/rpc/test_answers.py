@@ -148,9 +148,9 @@ async def test_a_change_of_rights_or_policies_forgets_all(
     version = backend.database.catalog.version
     await owner.execute("ALTER POLICY own ON memo.kept USING (false)")
     async with asyncio.timeout(20):
-        while backend.database.catalog.version == version:
-            await mine(one)
-    assert (await mine(one, n=3))["cached"] is False
+        while backend.database.catalog.version == version:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.02)
+    assert (await mine(one))["cached"] is False
     await owner.execute("ALTER POLICY own ON memo.kept USING (user_id = auth.uid())")
 
 

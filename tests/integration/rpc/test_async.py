@@ -178,7 +178,7 @@ async def test_it_can_be_cancelled_and_changes_nothing(one: Caller, owner: Owner
     assert (told["status"], told["error"]) == ("cancelled", "the call was cancelled")
     await until(lambda: nothing_runs(owner))
     assert await owner.fetchval("SELECT count(*) FROM runs.kept") == 0
-    again = await ended(one, execution, "cancel_rpc_execution")
+    again = await one.call("cancel_rpc_execution", execution_id=execution)
     assert again["status"] == "cancelled"
 
 
