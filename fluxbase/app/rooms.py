@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.egress.embed import Embedder
 from fluxbase.functions import admin_tools as function_admin_tools
-from fluxbase.functions import invoke, registry
+from fluxbase.functions import invoke, registry, secret_tools
 from fluxbase.functions import resources as function_resources
 from fluxbase.functions import tools as function_tools
+from fluxbase.functions.secrets import Secrets
 from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
@@ -59,6 +60,7 @@ ROOMS: Final = (
     rpc_resources,
     function_tools,
     function_admin_tools,
+    secret_tools,
     function_resources,
     storage_tools,
     bucket_tools,
@@ -85,7 +87,7 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     if not config.sql.enabled:
         closed.append(sql_tools)
     if not config.functions.enabled:
-        closed += [function_tools, function_admin_tools, function_resources]
+        closed += [function_tools, function_admin_tools, secret_tools, function_resources]
     return Toolbox(
         [room for room in rooms if room not in closed],
         allowed_tools=config.mcp.allowed_tools,
@@ -103,6 +105,7 @@ def services(
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
         Functions: backend.functions,
+        Secrets: Secrets(backend.database, backend.peppers),
         Embedder: embedder(config, backend.database),
         Answers: Answers(config.rpc.cache_bytes),
         Executions: executions or Executions(backend.database, config),

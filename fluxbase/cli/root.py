@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "storage": "storage",
     "vectors": "vectors",
     "rpc": "rpc",
+    "secrets": "secrets",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",
