@@ -106,7 +106,7 @@ async def rows(owner: asyncpg.Connection[asyncpg.Record]) -> None:
     await owner.execute(ROWS)
 
 
-def _http(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
+def http_to(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=app, client=(remote, 12345))
     return httpx2.AsyncClient(transport=transport, base_url="http://test")
 
@@ -114,7 +114,7 @@ def _http(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
 @pytest.fixture
 async def http(server: Server) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client without any credential."""
-    async with _http(server) as client:
+    async with http_to(server) as client:
         yield client
 
 
@@ -155,7 +155,7 @@ def serving(backend: Backend, home: Path) -> Callable[..., Any]:
         other = replace(backend, config=config, postgres=None)
         async with (
             Server(other, rooms=rooms).running() as running,
-            _http(running, remote) as client,
+            http_to(running, remote) as client,
         ):
             yield client
 

@@ -18,6 +18,7 @@ from fluxbase.db.prepare import Logins, announce_catalog, bootstrap, prepare
 from fluxbase.egress.request import Outbound
 from fluxbase.embedded import EmbeddedPostgres
 from fluxbase.errors import ConfigError
+from fluxbase.functions.secrets import Secrets
 from fluxbase.functions.service import Functions
 from fluxbase.storage.service import open_store
 
@@ -44,6 +45,7 @@ class Backend:
     postgres: EmbeddedPostgres | None
     store: Store
     functions: Functions
+    secrets: Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,15 @@ async def open_database(config: Config, prepared: Prepared) -> AsyncGenerator[Ba
     await database.open()
     store = open_store(config)
     outbound = Outbound(config.egress.allow, config.egress.ca_file, config.functions.max_response)
-    functions = Functions(config.functions, database, None, outbound)
+    secrets = Secrets(database, prepared.peppers)
+    functions = Functions(config.functions, database, secrets, outbound)
     try:
         peppers = prepared.peppers
         keys = Keys(database, peppers)
         announced, postgres = prepared.announced, prepared.postgres
-        yield Backend(config, database, peppers, keys, announced, postgres, store, functions)
+        yield Backend(
+            config, database, peppers, keys, announced, postgres, store, functions, secrets
+        )
     finally:
         await functions.close()
         await outbound.close()

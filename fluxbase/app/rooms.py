@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.egress.embed import Embedder
 from fluxbase.functions import admin_tools as function_admin_tools
-from fluxbase.functions import invoke, registry
+from fluxbase.functions import invoke, registry, secret_tools
 from fluxbase.functions import resources as function_resources
 from fluxbase.functions import tools as function_tools
+from fluxbase.functions.secrets import Secrets
 from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
 from fluxbase.http.functions import FunctionsEndpoint, Made, Sent
+from fluxbase.rpc import execution_tools
 from fluxbase.rpc import resources as rpc_resources
 from fluxbase.rpc import tools as rpc_tools
+from fluxbase.rpc.answers import Answers
+from fluxbase.rpc.running import Executions
 from fluxbase.schema import admin_tools, alter_tools, ddl_tools
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -52,9 +56,11 @@ ROOMS: Final = (
     vector_tools,
     collection_tools,
     rpc_tools,
+    execution_tools,
     rpc_resources,
     function_tools,
     function_admin_tools,
+    secret_tools,
     function_resources,
     storage_tools,
     bucket_tools,
@@ -81,7 +87,7 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     if not config.sql.enabled:
         closed.append(sql_tools)
     if not config.functions.enabled:
-        closed += [function_tools, function_admin_tools, function_resources]
+        closed += [function_tools, function_admin_tools, secret_tools, function_resources]
     return Toolbox(
         [room for room in rooms if room not in closed],
         allowed_tools=config.mcp.allowed_tools,
@@ -90,14 +96,19 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     )
 
 
-def services(config: Config, backend: Backend) -> Mapping[type, object]:
+def services(
+    config: Config, backend: Backend, executions: Executions | None = None
+) -> Mapping[type, object]:
     """Return what the rooms have for all their calls, by its type."""
     key = backend.peppers.derive("signed url")
     return {
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
         Functions: backend.functions,
+        Secrets: backend.secrets,
         Embedder: embedder(config, backend.database),
+        Answers: Answers(config.rpc.cache_bytes),
+        Executions: executions or Executions(backend.database, config),
     }
 
 

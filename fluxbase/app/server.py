@@ -33,6 +33,7 @@ from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
+from fluxbase.rpc.running import Executions
 from fluxbase.storage.blobs import Blobs
 from fluxbase.toolkit.runner import Runner
 
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 _CHECKS_LIVE: Final = 1.0
 _SWEEPS_FILES: Final = 30.0
+_SETTLES: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Server:
         )
         self.lines = Lines(backend.database, backend.peppers, caps(config))
         self._fillers = Fillers(backend.database, config)
+        self._executions = Executions(backend.database, config)
         self.listener = Listener(
             lambda: backend.database.logins.admin,
             {
@@ -122,6 +125,7 @@ class Server:
                 "fluxbase_resources": self.lines.hear_of_resource,
                 "fluxbase_embeddings": self._fillers.hear,
                 "fluxbase_functions": lambda _: backend.functions.hear(),
+                "fluxbase_rpc": self._executions.hear,
             },
         )
         self.findings: list[Finding] = []
@@ -160,6 +164,7 @@ class Server:
             lambda: every(600, self._prune_grants),
             lambda: every(_SWEEPS_FILES, self._sweep_files),
             self._fillers.run,
+            lambda: every(_SETTLES, self._executions.settle),
         ]
         background.append(lambda: every(1, self._compare_catalog))
         if not self._backend.announced:
@@ -170,6 +175,7 @@ class Server:
         try:
             yield self
         finally:
+            await self._executions.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -180,6 +186,7 @@ class Server:
     def drain(self) -> None:
         """Say that no new requests should come here."""
         self.health.draining = True
+        self._executions.drain(self.config.server.drain_timeout)
         self.lines.hub.end_all()
 
     def reload(self) -> None:
@@ -206,7 +213,7 @@ class Server:
         verifier = token_verifier(config)
         login = open_login(config, self._backend.database, self._backend.peppers)
         gate = self._gate(login)
-        rooms = services(config, self._backend)
+        rooms = services(config, self._backend, self._executions)
         runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm, rooms)
         tools = RestEndpoint(
             gate,
@@ -269,7 +276,8 @@ class Server:
             self.dispatcher, self.gate = dispatcher, gate
             self.authenticator.bearers = login.bearers if login else None
             self._login = login
-            self._fillers.configure(config)
+            for work in (self._fillers, self._executions):
+                work.configure(config)
             self.lines.show(dispatcher.lists.seen, box, caps(config))
             self.config = config
             self._app = app

@@ -66,7 +66,10 @@ def new(name: str, namespace: str, folder: Path) -> None:
     "--dir", "folder", type=click.Path(path_type=Path), default="functions", show_default=True,
     help="Folder of the functions.",
 )  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8081, show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)  # fmt: skip
 def serve(folder: Path, port: int) -> None:
     """Serve the functions of a folder as they are, anew whenever a file changes.
 

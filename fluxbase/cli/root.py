@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "vectors": "vectors",
     "rpc": "rpc",
     "functions": "functions",
+    "secrets": "secrets",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

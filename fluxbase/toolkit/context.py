@@ -13,7 +13,7 @@ from fluxbase.strict_json import in_order
 from fluxbase.toolkit.client import DEAF
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from fluxbase.config.model import Database as DatabaseConfig
@@ -38,6 +38,16 @@ class Calls(Protocol):
 
     async def call(self, request: Request, name: object, arguments: object) -> Answer:
         """Call a tool."""
+        ...
+
+    async def run(
+        self,
+        request: Request,
+        action: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[Context], Awaitable[T]],
+    ) -> T:
+        """Do something else than a tool, and record it."""
         ...
 
 
