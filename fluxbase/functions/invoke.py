@@ -132,11 +132,9 @@ async def invoke(
         except BaseException as error:
             status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
             told = error.message if isinstance(error, FluxbaseError) else InternalError().message
-            functions.count(status)
             with suppress(FluxbaseError):  # what happened matters more than its record
                 await asyncio.shield(_keep(call, status, told))
             raise
-    functions.count("completed")
     await _keep(call, "completed", None)
     return response
 

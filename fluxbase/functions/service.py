@@ -43,7 +43,6 @@ class Functions:
         self.registry = Registry(database, self.end_old)
         self.pool = Pool(config)
         self.outbound = outbound
-        self.ended: Counter[str] = Counter()
         self.hears_lines: Callable[[str, str, str], None] | None = None  # function, level, line
         self._cache = config.cache_dir.absolute()
         self._secrets = secrets
@@ -88,10 +87,6 @@ class Functions:
             self._running[who.owner] -= 1
             if not self._running[who.owner]:
                 del self._running[who.owner]
-
-    def count(self, status: str) -> None:
-        """Count a call that ended."""
-        self.ended[status] += 1
 
     def hear(self) -> None:
         """Take in that functions or secrets changed."""
