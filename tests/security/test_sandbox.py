@@ -232,8 +232,15 @@ FATAL: Final = {
         "const b = new Uint8Array(1 << 20).fill(65); for (;;) Deno.stdout.writeSync(b);",
         "FLX801", "",
     ),
-    "floods its log": ("for (;;) console.log('x'.repeat(1000));", "FLX801", ""),
+    "floods its log": ("for (;;) console.log('x'.repeat(1000));", "FLX801", "wrote more"),
     "answers too much": ("return new Response('x'.repeat(200_000));", "FLX801", "100000 bytes"),
+    "answers too much past the runner": (
+        "const said = { t: 'done', status: 200, headers: [], body: 'x'.repeat(200_000) };"
+        "const bytes = new TextEncoder().encode(JSON.stringify(said) + '\\n');"
+        "for (let n = 0; n < bytes.length;) n += Deno.stdout.writeSync(bytes.subarray(n));"
+        "await new Promise(() => {});",
+        "FLX801", "not understood",
+    ),
     "answers nonsense": (
         "Deno.stdout.writeSync(new TextEncoder().encode('{\"t\":\"done\",\"status\":\"x\"}\\n'));"
         "await new Promise(() => {});",

@@ -17,7 +17,8 @@ HELLO = """
 export default async (req: Request): Promise<Response> => {
   const body = req.body ? await req.text() : null;
   console.log("called", req.method, { n: 1 });
-  return new Response(JSON.stringify({ method: req.method, body, x: req.headers.get("x-mine") }), {
+  return new Response(JSON.stringify({ method: req.method, body, x: req.headers.get("x-mine"),
+    withheld: req.headers.get("cookie") ?? req.headers.get("authorization") }), {
     status: 201, headers: { "content-type": "application/json", "x-own": "yes" },
   });
 };
@@ -36,12 +37,13 @@ async def test_a_function_answers_with_status_headers_and_body(admin: Caller, on
     answer = await one.call(
         "invoke_function", name="hello", body={"a": 1}, headers={"X-Mine": "1", "Cookie": "no"}
     )
+    assert answer["body"].pop("withheld") is None
     assert answer["status"] == 201
     assert answer["headers"]["x-own"] == "yes"
     assert answer["body"] == {"method": "POST", "body": '{"a":1}', "x": "1"}
     assert answer["encoding"] is None
     plain = await one.call("invoke_function", name="hello", method="GET")
-    assert plain["body"] == {"method": "GET", "body": None, "x": None}
+    assert plain["body"] == {"method": "GET", "body": None, "x": None, "withheld": None}
     listed = await one.call("list_functions")
     assert [(f["name"], f["description"]) for f in listed["functions"]] == [("hello", "Says hello")]
 
