@@ -9,6 +9,8 @@ COPY sql sql
 RUN /opt/fluxbase/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.13-slim
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap \
+ && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/fluxbase fluxbase
 COPY --from=build /opt/fluxbase /opt/fluxbase
 ENV PATH=/opt/fluxbase/bin:$PATH PYTHONUNBUFFERED=1

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Puts what tests start for real (Redis, PgBouncer, Postgres 15, a browser) below .tools, without
-# root and without touching the machine: Debian's packages, unpacked rather than installed; and
-# PostgREST, which the grammar's answers are compared with, and the clients that must get along.
+# Puts what tests start for real (Redis, PgBouncer, Postgres 15, a browser, bubblewrap) below
+# .tools, without root and without touching the machine: Debian's packages, unpacked rather than
+# installed; and PostgREST, which answers are compared with, and the clients that must get along.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/postgrest.sh
 scripts/client-needs.sh
 scripts/s3-servers.sh
 tools=$PWD/.tools
-packages=(redis-server pgbouncer postgresql-15 chromium-headless-shell fonts-dejavu-core)
+packages=(redis-server pgbouncer postgresql-15 chromium-headless-shell fonts-dejavu-core bubblewrap)
 stamp=$tools/.unpacked
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "${packages[*]}" ] && exit 0
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for program in redis-server pgbouncer chromium-headless-shell; do
+  for program in redis-server pgbouncer chromium-headless-shell bwrap; do
     command -v "$program" >/dev/null || { echo "error: install $program to run the tests" >&2; exit 1; }
   done
   exit 0

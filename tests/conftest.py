@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from fluxbase.app.backend import Backend, open_backend
 from fluxbase.app.rooms import ROOMS
 from fluxbase.app.server import Server
 from fluxbase.config import Config
+from tests.programs import UNPACKED
 from tests.world import CALLERS, ROWS, SCHEMA, Caller
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from fluxbase.auth.token import KeyKind
 
+# Where bubblewrap was unpacked, if it is not installed.
+os.environ["PATH"] += os.pathsep + str(UNPACKED / "usr" / "bin")
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -49,6 +53,8 @@ def config_for(home: Path, **sections: Mapping[str, Any]) -> Config:
         "server": {"allowed_hosts": ["test"]},
         "auth": {"peppers_file": home / "peppers", "failed_per_min": 1_000_000},
         "storage": {"path": home / "storage"},
+        # Packages are fetched once for all tests, in the folder of what tests need.
+        "functions": {"cache_dir": UNPACKED.parent / "deno"},
         "database": {
             "embedded": {"data_dir": home / "pgdata", "settings": FAST},
             "client_pool_size": 4,
@@ -100,7 +106,7 @@ async def rows(owner: asyncpg.Connection[asyncpg.Record]) -> None:
     await owner.execute(ROWS)
 
 
-def _http(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
+def http_to(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=app, client=(remote, 12345))
     return httpx2.AsyncClient(transport=transport, base_url="http://test")
 
@@ -108,7 +114,7 @@ def _http(app: Any, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
 @pytest.fixture
 async def http(server: Server) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client without any credential."""
-    async with _http(server) as client:
+    async with http_to(server) as client:
         yield client
 
 
@@ -149,7 +155,7 @@ def serving(backend: Backend, home: Path) -> Callable[..., Any]:
         other = replace(backend, config=config, postgres=None)
         async with (
             Server(other, rooms=rooms).running() as running,
-            _http(running, remote) as client,
+            http_to(running, remote) as client,
         ):
             yield client
 

@@ -239,8 +239,7 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "integration/jobs/test_jobs.py::test_a_job_has_the_rights_of_its_caller",
             "integration/jobs/test_jobs.py::test_nobody_is_told_of_jobs_of_others",
             "integration/jobs/test_jobs.py::test_only_those_for_whom_it_is_published_know_of_it",
-            "integration/jobs/test_killed.py::"
-            "test_jobs_survive_workers_that_are_killed_at_random",
+            "integration/jobs/test_killed.py::test_jobs_survive_workers_that_are_killed_at_random",
             "integration/jobs/test_schedules.py::test_a_time_comes_once_for_any_number_of_servers",
             "e2e/test_cli_jobs.py::test_the_official_client_hears_of_progress_and_result",
         ),
@@ -292,7 +291,25 @@ PROMISES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "integration/rpc/test_rpc.py::test_parameters_come_by_name_and_defaults_stand_in",
             "integration/rpc/test_rpc.py::test_a_call_has_the_rights_of_its_caller",
             "integration/rpc/test_rpc.py::test_only_those_for_whom_it_is_published_know_of_it",
+            "integration/rpc/test_async.py::test_it_is_answered_at_once_and_its_data_are_kept",
+            "integration/rpc/test_async.py::test_it_can_be_cancelled_and_changes_nothing",
+            "e2e/test_cli_rpc.py::test_what_a_killed_server_ran_is_told_as_failed_by_another",
+            "integration/rpc/test_answers.py::test_no_two_callers_share_an_answer",
+            "integration/rpc/test_answers.py::test_a_write_with_a_key_is_done_once",
         ),
     ),
     "F24": ("Scope execute:rpc.", (_SCOPE,)),
+    "F4": (
+        "Invoke edge functions.",
+        (
+            "integration/functions/test_functions.py::"
+            "test_a_function_answers_with_status_headers_and_body",
+            "integration/functions/test_functions.py::"
+            "test_it_sees_the_rows_of_its_caller_and_of_nobody_else",
+            "integration/functions/test_functions.py::"
+            "test_roles_scopes_and_namespaces_decide_who_may_invoke_and_who_is_told",
+            "security/test_sandbox.py::test_nothing_of_the_machine_can_be_reached",
+        ),
+    ),
+    "F23": ("Scope execute:functions.", (_SCOPE,)),
 }

@@ -15,8 +15,11 @@ from fluxbase.auth.pepper import Peppers
 from fluxbase.db.database import Database, session_settings
 from fluxbase.db.dsn import database_of, socket_url
 from fluxbase.db.prepare import Logins, announce_catalog, bootstrap, prepare
+from fluxbase.egress.request import Outbound
 from fluxbase.embedded import EmbeddedPostgres
 from fluxbase.errors import ConfigError
+from fluxbase.functions.secrets import Secrets
+from fluxbase.functions.service import Functions
 from fluxbase.storage.service import open_store
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class Backend:
     announced: bool
     postgres: EmbeddedPostgres | None
     store: Store
+    functions: Functions
+    secrets: Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +126,19 @@ async def open_database(config: Config, prepared: Prepared) -> AsyncGenerator[Ba
     )
     await database.open()
     store = open_store(config)
+    outbound = Outbound(config.egress.allow, config.egress.ca_file, config.functions.max_response)
+    secrets = Secrets(database, prepared.peppers)
+    functions = Functions(config.functions, database, secrets, outbound)
     try:
         peppers = prepared.peppers
         keys = Keys(database, peppers)
         announced, postgres = prepared.announced, prepared.postgres
-        yield Backend(config, database, peppers, keys, announced, postgres, store)
+        yield Backend(
+            config, database, peppers, keys, announced, postgres, store, functions, secrets
+        )
     finally:
+        await functions.close()
+        await outbound.close()
         await store.close()
         await database.close()
 

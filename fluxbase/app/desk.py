@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from fluxbase.app.rooms import services, toolbox
 from fluxbase.db.audit_log import AuditLog
 from fluxbase.principal import ALL_SCOPES, Principal
+from fluxbase.rpc.running import Executions
 from fluxbase.toolkit.request import Request
 from fluxbase.toolkit.runner import Runner
 
@@ -49,10 +50,12 @@ async def at_desk(
         undo_retention=config.audit.undo_retention,
         on_lost=lambda: None,
     )
-    box, rooms = toolbox(config), services(config, backend)
+    executions = Executions(backend.database, config)
+    box, rooms = toolbox(config), services(config, backend, executions)
     runner = Runner(box, backend.database, audit, services=rooms)
     request = Request(ADMINISTRATOR, f"cli-{secrets.token_hex(4)}", None)
     try:
         return await runner.run(request, action, arguments, work)
     finally:
+        await executions.close()
         await audit.flush()

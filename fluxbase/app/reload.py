@@ -22,6 +22,7 @@ FIXED: Final = (
     "storage.backend",
     "storage.path",
     "storage.s3",
+    "functions",
     "auth.peppers",
     "auth.peppers_file",
 )

@@ -5,17 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fluxbase.egress.embed import Embedder
+from fluxbase.functions import admin_tools as function_admin_tools
+from fluxbase.functions import invoke, registry, secret_tools
+from fluxbase.functions import resources as function_resources
+from fluxbase.functions import tools as function_tools
+from fluxbase.functions.secrets import Secrets
+from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
 from fluxbase.http.files.routes import file_routes
+from fluxbase.http.functions import FunctionsEndpoint, Made, Sent
 from fluxbase.jobs import admin_tools as job_admin_tools
 from fluxbase.jobs import resources as job_resources
 from fluxbase.jobs import tools as job_tools
 from fluxbase.jobs.ledger import JobRules
 from fluxbase.jobs.news import News
 from fluxbase.jobs.python import PythonHandlers
+from fluxbase.rpc import execution_tools
 from fluxbase.rpc import resources as rpc_resources
 from fluxbase.rpc import tools as rpc_tools
+from fluxbase.rpc.answers import Answers
 from fluxbase.rpc.handler import RpcHandler
+from fluxbase.rpc.running import Executions
 from fluxbase.schema import admin_tools, alter_tools, ddl_tools
 from fluxbase.schema import prompts as schema_prompts
 from fluxbase.schema import resources as schema_resources
@@ -45,6 +55,7 @@ if TYPE_CHECKING:
     from fluxbase.db.database import Database
     from fluxbase.http.gate import Gate
     from fluxbase.observe import Observer
+    from fluxbase.toolkit import Context
     from fluxbase.toolkit.runner import Runner
 
 _REST: Final = 1.0  # seconds of a request's time that are not waited for a job
@@ -54,7 +65,12 @@ ROOMS: Final = (
     vector_tools,
     collection_tools,
     rpc_tools,
+    execution_tools,
     rpc_resources,
+    function_tools,
+    function_admin_tools,
+    secret_tools,
+    function_resources,
     job_tools,
     job_admin_tools,
     job_resources,
@@ -82,6 +98,8 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
         closed += [storage_tools, bucket_tools, storage_resources]
     if not config.sql.enabled:
         closed.append(sql_tools)
+    if not config.functions.enabled:
+        closed += [function_tools, function_admin_tools, secret_tools, function_resources]
     if not config.jobs.enabled:
         closed += [job_tools, job_admin_tools, job_resources]
     return Toolbox(
@@ -92,12 +110,18 @@ def toolbox(config: Config, rooms: tuple[ModuleType, ...] = ROOMS) -> Toolbox:
     )
 
 
-def services(config: Config, backend: Backend, news: News | None = None) -> Mapping[type, object]:
+def services(
+    config: Config,
+    backend: Backend,
+    executions: Executions | None = None,
+    news: News | None = None,
+) -> Mapping[type, object]:
     """Return what the rooms have for all their calls, by its type.
 
     Args:
         config: what holds for them.
         backend: what they work on.
+        executions: of procedures in the background, in a server.
         news: of jobs, in a server, which hears of them and runs them.
 
     Raises:
@@ -110,7 +134,11 @@ def services(config: Config, backend: Backend, news: News | None = None) -> Mapp
     return {
         Storage: storage(config, backend.database, backend.store, key),
         SqlRules: SqlRules(config.sql.max_cost),
+        Functions: backend.functions,
+        Secrets: backend.secrets,
         Embedder: embedder(config, backend.database),
+        Answers: Answers(config.rpc.cache_bytes),
+        Executions: executions or Executions(backend.database, config),
         JobRules: _job_rules(config, news or News()),
         Handlers: Handlers({"rpc": RpcHandler(), "python": python}),
     }
@@ -128,6 +156,24 @@ def embedder(config: Config, database: Database) -> Embedder:
     most = embeddings.max_tokens_per_day
     purse = None if most is None else DayPurse(database, most)
     return Embedder(embeddings, purse, database.works.embed_by)
+
+
+def open_functions(
+    config: Config, gate: Gate, runner: Runner, observer: Observer, backend: Backend
+) -> list[Route]:
+    """Return the routes by which functions are invoked over plain HTTP."""
+    if not config.functions.enabled:
+        return []
+    room = backend.functions
+
+    async def run(ctx: Context, sent: Sent) -> Made:
+        function = await registry.find(ctx, room.registry, sent.namespace, sent.name)
+        asked = invoke.Asked(sent.method, sent.url, sent.headers, sent.body)
+        done = await invoke.invoke(ctx, room, function, asked)
+        return Made(done.status, done.headers, done.body, done.execution)
+
+    endpoint = FunctionsEndpoint(gate, runner, observer, run, room.config.max_request)
+    return endpoint.routes(config.server.api_path)
 
 
 def open_files(

@@ -9,14 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.applications import Starlette
-
 from fluxbase.app.doctor import judged
 from fluxbase.app.fillers import Fillers
 from fluxbase.app.lines import Lines, caps, every, kept_going
 from fluxbase.app.login import login_hosts, login_routes, open_login, way_in
 from fluxbase.app.reload import read_again
-from fluxbase.app.rooms import ROOMS, open_files, services, toolbox
+from fluxbase.app.rooms import ROOMS, open_files, open_functions, services, toolbox
 from fluxbase.app.verifier import token_verifier
 from fluxbase.app.workers import Workers
 from fluxbase.auth.authenticate import Authenticator
@@ -28,21 +26,21 @@ from fluxbase.http.health import Health
 from fluxbase.http.hosts import HostGuard
 from fluxbase.http.mcp import McpEndpoint
 from fluxbase.http.rest import RestEndpoint
-from fluxbase.http.routes import ShortCut, cross_origin, not_allowed, not_found, routes
+from fluxbase.http.routes import ShortCut, application, routes
 from fluxbase.http.streams import Streams
 from fluxbase.limits.rate import WINDOW, RateLimiter
 from fluxbase.limits.shared import SharedWindows
 from fluxbase.mcp.dispatch import Dispatcher
 from fluxbase.observe import Observer
+from fluxbase.rpc.running import Executions
 from fluxbase.storage.blobs import Blobs
 from fluxbase.toolkit.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
     from types import ModuleType
 
-    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from fluxbase.app.backend import Backend
@@ -54,6 +52,7 @@ log = logging.getLogger(__name__)
 
 _CHECKS_LIVE: Final = 1.0
 _SWEEPS_FILES: Final = 30.0
+_SETTLES: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,7 @@ class Server:
         )
         self.lines = Lines(backend.database, backend.peppers, caps(config))
         self._fillers = Fillers(backend.database, config)
+        self._executions = Executions(backend.database, config)
         self._jobs = Workers(backend.database, self.authenticator, self.observer)
         self.listener = Listener(
             lambda: backend.database.logins.admin,
@@ -124,6 +124,8 @@ class Server:
                 "fluxbase_grants": self._forget_grants,
                 "fluxbase_resources": self._hear_of_resource,
                 "fluxbase_embeddings": self._fillers.hear,
+                "fluxbase_functions": lambda _: backend.functions.hear(),
+                "fluxbase_rpc": self._executions.hear,
                 "fluxbase_jobs": self._jobs.hear,
             },
         )
@@ -163,6 +165,7 @@ class Server:
             lambda: every(600, self._prune_grants),
             lambda: every(_SWEEPS_FILES, self._sweep_files),
             self._fillers.run,
+            lambda: every(_SETTLES, self._executions.settle),
             self._jobs.run,
         ]
         if not self._siblings or self._siblings.first:
@@ -176,6 +179,7 @@ class Server:
         try:
             yield self
         finally:
+            await self._executions.close()
             await self._jobs.stop()
             for task in tasks:
                 task.cancel()
@@ -187,6 +191,7 @@ class Server:
     def drain(self) -> None:
         """Say that no new requests should come here."""
         self.health.draining = True
+        self._executions.drain(self.config.server.drain_timeout)
         self.lines.hub.end_all()
         self._jobs.drain()
 
@@ -214,7 +219,7 @@ class Server:
         verifier = token_verifier(config)
         login = open_login(config, self._backend.database, self._backend.peppers)
         gate = self._gate(login)
-        rooms = services(config, self._backend, self._jobs.news)
+        rooms = services(config, self._backend, self._executions, self._jobs.news)
         runner = Runner(box, self._backend.database, self.audit, config.mcp.confirm, rooms)
         tools = RestEndpoint(
             gate,
@@ -247,9 +252,12 @@ class Server:
             tools,
             self.health,
             login_routes(login, self.limiter),
-            open_files(config, gate, runner, self.observer, rooms),
+            [
+                *open_files(config, gate, runner, self.observer, rooms),
+                *open_functions(config, gate, runner, self.observer, self._backend),
+            ],
         )
-        inner = _inner(config, surface)
+        inner = application(surface, config.server.allowed_origins)
         # Pages of allowed origins need the headers that a middleware adds.
         direct = config.mcp.enabled and not config.server.allowed_origins
         app = HostGuard(
@@ -268,7 +276,8 @@ class Server:
             self.dispatcher, self.gate = dispatcher, gate
             self.authenticator.bearers = login.bearers if login else None
             self._login = login
-            self._fillers.configure(config)
+            for work in (self._fillers, self._executions):
+                work.configure(config)
             self._jobs.configure(config, runner, rooms)
             self.lines.show(dispatcher.lists.seen, box, caps(config))
             self.config = config
@@ -374,14 +383,6 @@ class Server:
             yield "pool_size", "Connections allowed", state.name, state.size
             yield "pool_in_use", "Connections in use", state.name, state.in_use
             yield "pool_waiting", "Callers waiting for a connection", state.name, state.waiting
-
-
-def _inner(config: Config, surface: Sequence[BaseRoute]) -> Starlette:
-    inner = Starlette(
-        routes=surface,
-        middleware=cross_origin(config.server.allowed_origins),
-        exception_handlers={404: not_found, 405: not_allowed},
-    )
-    # A redirect to /mcp would make clients send their key again, maybe without TLS.
-    inner.router.redirect_slashes = False
-    return inner
+        pool = self._backend.functions.pool
+        yield "function_processes", "Processes of functions", "all", pool.count
+        yield "function_processes", "Processes of functions", "busy", pool.busy

@@ -1,4 +1,4 @@
-"""Makes what verifies users' tokens, from the configuration; it must not know who has one."""
+"""Makes what verifies the tokens of users from the configuration; it verifies none."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from fluxbase.cli.settings import common_options, current, run_quietly
 from fluxbase.cli.turn import turn
 from fluxbase.db.prepare import MIN_VERSION
 from fluxbase.errors import FluxbaseError
+from fluxbase.functions.sandbox import NoSandbox
 from fluxbase.schema.lints import Finding, lint
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ async def _examine(config: Config) -> list[Line]:
     try:
         async with turn(config), open_backend(config, migrate=migrate) as backend:
             facts = [*await _facts(backend), *await _connections(backend)]
-            return [*facts, *_findings(await lint(backend.database))]
+            functions = await _functions(backend)
+            return [*facts, *functions, *_findings(await lint(backend.database))]
     except FluxbaseError as error:
         return [Line("database", FAILED, error.message, error.hint)]
 
@@ -110,6 +112,27 @@ async def _connections(backend: Backend) -> Iterable[Line]:
     if found.fits:
         return [Line("connections", OK, found.text)]
     return [Line("connections", NOTE, found.text, found.fix)]
+
+
+async def _functions(backend: Backend) -> list[Line]:
+    if not backend.config.functions.enabled:
+        return []
+    try:
+        found = await backend.functions.pool.sandbox()
+    except NoSandbox as error:
+        return [Line("functions", NOTE, error.message, error.hint)]
+    if found.bubblewrap is not None:
+        return [Line("functions", OK, "Deno without a permission, inside bubblewrap")]
+    return [
+        Line(
+            "functions",
+            UNSAFE,
+            "functions.sandbox: deno, so Deno's permissions are all that holds code: whoever may "
+            "deploy a function can read files of the server by importing them, and a fault in Deno "
+            "opens the machine",
+            "install bubblewrap and set functions.sandbox: bubblewrap",
+        )
+    ]
 
 
 def _findings(findings: list[Finding]) -> Iterable[Line]:

@@ -76,6 +76,11 @@ def cell(value: object, key: str = "") -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
 
 
+def plain(text: str) -> str:
+    """Return a line of somebody's text without what moves the cursor of whoever reads it."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def _label(key: str) -> str:
     return _LABELS.get(key, key.replace("_", " "))
 

@@ -33,6 +33,8 @@ _COMMANDS: Final = {
     "rpc": "rpc",
     "jobs": "jobs",
     "worker": "worker",
+    "functions": "functions",
+    "secrets": "secrets",
     "migrate": "migrate",
     "doctor": "doctor",
     "bench": "bench",

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from fluxbase.cli.desk import at_desk
-from fluxbase.cli.output import output_option, show_data, show_rows
+from fluxbase.cli.output import output_option, show_data, show_one, show_rows
 from fluxbase.cli.settings import common_options
-from fluxbase.errors import InvalidArgument
+from fluxbase.errors import HandlerFailed, InvalidArgument
 
 if TYPE_CHECKING:
+    from fluxbase.rpc.procedures import Procedure
     from fluxbase.toolkit import Context
 
 T = TypeVar("T")
@@ -30,6 +31,16 @@ _SYNCED: Final = {
     "namespace": "namespace",
     "name": "name",
     "function": "function",
+}
+_EXECUTIONS: Final = {
+    "execution_id": "execution",
+    "namespace": "namespace",
+    "name": "name",
+    "holder": "of",
+    "status": "status",
+    "rows": "rows",
+    "started_at": "started",
+    "duration_ms": "ms",
 }
 
 
@@ -75,7 +86,8 @@ def ls(style: str, namespace: str | None) -> None:
 def sync(style: str, folder: Path, dry_run: bool) -> None:
     """Publish the functions of a folder, and withdraw those whose file is gone, all or nothing.
 
-    Comments before the SQL say for whom: @public, @roles, @scopes, @timeout, @max-rows, @read-only.
+    Comments before the SQL say for whom: @public, @roles, @scopes, @timeout, @max-rows, @read-only,
+    @cache.
 
     \b
     Example:
@@ -96,12 +108,19 @@ def sync(style: str, folder: Path, dry_run: bool) -> None:
 @click.argument("name")
 @click.option("--namespace", default="default", show_default=True, help="Its namespace.")
 @click.option("--params", default="{}", help="Its parameters as a JSON object.")
-def invoke(name: str, namespace: str, params: str) -> None:
+@click.option("--key", help="Idempotency key: a write with it is done once.")
+@click.option(
+    "--async", "background", is_flag=True,
+    help="Print its id at once on standard error, so that others can follow and end it, and keep "
+    "its data for a day. It runs in this command, and with it it ends.",
+)  # fmt: skip
+def invoke(name: str, namespace: str, params: str, key: str | None, background: bool) -> None:
     """Call a procedure as an administrator, past row-level security, and print what it gives.
 
     \b
-    Example:
+    Examples:
       fluxbase rpc invoke close_order --params '{"order_id": 17}'
+      fluxbase rpc invoke yearly_report --async
     """
     given = _params(params)
 
@@ -109,10 +128,76 @@ def invoke(name: str, namespace: str, params: str) -> None:
         from fluxbase.rpc import call, procedures  # noqa: PLC0415
 
         found = await procedures.find(ctx, namespace, name)
-        return (await call.call(ctx, found, given)).data
+        if background:
+            return await _in_background(ctx, found, given, key)
+        return (await call.call(ctx, found, given, key=key)).given.data
 
-    arguments = {"name": name, "namespace": namespace, "params": given}
+    arguments: dict[str, Any] = {"name": name, "namespace": namespace, "params": given}
+    if key is not None:
+        arguments["idempotency_key"] = key
     show_data(json.loads(at_desk("invoke_rpc", arguments, work)), "json")
+
+
+async def _in_background(
+    ctx: Context, procedure: Procedure, params: dict[str, Any], key: str | None
+) -> str:
+    from fluxbase.rpc.execution_tools import get_rpc_execution  # noqa: PLC0415
+    from fluxbase.rpc.running import Executions  # noqa: PLC0415
+
+    executions = ctx.service(Executions)
+    begun = await executions.start(ctx, procedure, params, key)
+    ctx.recorded = True  # it is recorded by itself
+    click.echo(f"execution {begun.id}", err=True)
+    await executions.join(begun.id)
+    told = await get_rpc_execution(ctx, begun.id)
+    if told.status != "completed":
+        raise HandlerFailed(told.error or f"the execution is {told.status}")
+    return told.data
+
+
+@rpc.command("executions")
+@common_options
+@output_option
+@click.option("--running", is_flag=True, help="Only those that run.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Most of them."
+)
+def executions(style: str, running: bool, limit: int) -> None:
+    """List the latest calls of procedures, whoever made them.
+
+    \b
+    Example:
+      fluxbase rpc executions --running
+    """
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        await ctx.database.admin("settle_executions")
+        rows = await ctx.database.admin("list_executions", running=running, most=limit)
+        return [dict(row) for row in rows]
+
+    show_rows(at_desk("rpc executions", {"running": running}, work), _EXECUTIONS, style)
+
+
+@rpc.command("cancel")
+@common_options
+@output_option
+@click.argument("execution")
+def cancel(execution: str, style: str) -> None:
+    """Stop a call that runs in the background, on whichever server, and tell how it ended.
+
+    \b
+    Example:
+      fluxbase rpc cancel 1b0c3c1e-8b0e-4f0e-9d56-0f5f3f2d7c11
+    """
+
+    async def work(ctx: Context) -> dict[str, Any]:
+        from fluxbase.rpc.execution_tools import cancel_rpc_execution  # noqa: PLC0415
+
+        told = asdict(await cancel_rpc_execution(ctx, execution))
+        return {name: told[name] for name in ("execution_id", "status", "error", "duration_ms")}
+
+    arguments = {"execution_id": execution}
+    show_one(at_desk("cancel_rpc_execution", arguments, work), style)
 
 
 def _params(text: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Start:
     settings: Settings
     loaded: Loaded
     flags: dict[str, object]
-    demo: bool
+    demo: bool = False
+    beside: Callable[[Backend], Awaitable[None]] | None = None  # runs for as long as it serves
 
     @property
     def config(self) -> Config:
@@ -96,7 +97,12 @@ def serve(host: str | None, port: int | None, workers: int | None, demo: bool) -
     }
     flags: dict[str, object] = {key: value for key, value in wanted.items() if value is not None}
     loaded = settings.load(flags)
-    start = Start(settings, loaded, flags, demo)
+    run(Start(settings, loaded, flags, demo))
+
+
+def run(start: Start) -> None:
+    """Serve until told to stop."""
+    loaded = start.loaded
     _set_up_logging(start, loaded.config)
     check_config(loaded, toolbox(every_tool(loaded.config)))
     try:
@@ -124,8 +130,21 @@ async def _serve(start: Start) -> None:
                     await starting.aclose()
                     _say_ready(config, greeting.url(listener), keys)
 
-                async with server.running():
+                async with server.running(), _beside(start, backend):
                     await _listen(start, server, listener, ready)
+
+
+@asynccontextmanager
+async def _beside(start: Start, backend: Backend) -> AsyncGenerator[None]:
+    if start.beside is None:
+        yield
+        return
+    task = asyncio.ensure_future(start.beside(backend))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
 
 
 async def _serve_by_many(start: Start) -> None:

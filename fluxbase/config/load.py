@@ -203,7 +203,10 @@ def _reason(detail: ErrorDetails, place: Path_) -> str:
     if detail["type"] != "extra_forbidden":
         return detail["msg"].removeprefix("Value error, ")
     siblings = _keys(Config, place[:-1])
-    close = get_close_matches(str(place[-1]), siblings, n=1, cutoff=0.5)
+    word = str(place[-1])
+    close = get_close_matches(word, siblings, n=3, cutoff=0.5)
+    # Of names that are as near, letters in a wrong order are the likelier slip.
+    close.sort(key=lambda name: sorted(name) != sorted(word))
     if close:
         return f"unknown key; did you mean '{close[0]}'?"
     return "unknown key; known here: " + ", ".join(siblings)

@@ -12,9 +12,11 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from fluxbase.config.duration import Duration
+from fluxbase.config.functions import Functions
 from fluxbase.config.jobs import Jobs
 from fluxbase.config.mcp import Mcp
 from fluxbase.config.oauth import Egress, OAuth
+from fluxbase.config.rpc import Rpc
 from fluxbase.config.section import Identifier, Network, Positive, Seconds, Section
 from fluxbase.config.sql import Sql
 from fluxbase.config.storage import Storage
@@ -331,6 +333,8 @@ class Config(Section):
     storage: Storage = Field(default_factory=Storage, description=str(Storage.__doc__))
     vectors: Vectors = Field(default_factory=Vectors, description=str(Vectors.__doc__))
     jobs: Jobs = Field(default_factory=Jobs, description=str(Jobs.__doc__))
+    functions: Functions = Field(default_factory=Functions, description=str(Functions.__doc__))
+    rpc: Rpc = Field(default_factory=Rpc, description=str(Rpc.__doc__))
     egress: Egress = Field(default_factory=Egress, description=str(Egress.__doc__))
     log: Log = Field(default_factory=Log, description=str(Log.__doc__))
     metrics: Metrics = Field(default_factory=Metrics, description=str(Metrics.__doc__))

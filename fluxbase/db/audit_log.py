@@ -137,6 +137,7 @@ class AuditLog:
             await self._prune_all("prune_undo", _PRUNED_ROWS, seconds=self.undo_retention)
             await self._prune_all("prune_idempotency", _PRUNED_ROWS)
             await self._prune_all("prune_executions", _PRUNED, seconds=self.retention)
+            await self._prune_all("prune_function_executions", _PRUNED, seconds=self.retention)
         except FluxbaseError as error:
             log.warning("old audit records could not be deleted: %s", error.code)
 

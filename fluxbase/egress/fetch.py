@@ -48,10 +48,10 @@ class Egress:
             Unreachable: it cannot be had.
         """
         parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or _is_literal(parts.hostname):
+        if parts.scheme != "https" or not parts.hostname or is_literal(parts.hostname):
             raise Unreachable("only https addresses with a host name are fetched")
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._allowed), ssl=self._tls, use_dns_cache=False, limit=4
+            resolver=Resolver(self._allowed), ssl=self._tls, use_dns_cache=False, limit=4
         )
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         try:
@@ -79,7 +79,7 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-class _Resolver(AbstractResolver):
+class Resolver(AbstractResolver):
     """Looks a name up and gives only addresses that may be spoken to; the connection uses them."""
 
     def __init__(self, allowed: tuple[Network, ...]) -> None:
@@ -88,6 +88,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        """Return the addresses of a name; raises `OSError` when one of them is not public."""
         loop = asyncio.get_running_loop()
         found: list[Any] = await loop.getaddrinfo(
             host, port, family=family, type=socket.SOCK_STREAM
@@ -112,7 +113,8 @@ class _Resolver(AbstractResolver):
         """Nothing is kept open."""
 
 
-def _is_literal(name: str) -> bool:
+def is_literal(name: str) -> bool:
+    """Return whether a host is an address in any spelling, not a name."""
     try:
         ip_address(name)
     except ValueError:

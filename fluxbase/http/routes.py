@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -52,6 +53,7 @@ _EXPOSED_HEADERS = [
     "Upload-Expires",
     "Upload-Length",
     "Upload-Offset",
+    "X-Execution-Id",
     "X-Request-Id",
 ]
 
@@ -71,7 +73,7 @@ def routes(
     tools: RestEndpoint,
     health: Health,
     login: list[Route],
-    files: list[Route],
+    rooms: list[Route],
 ) -> list[Route]:
     """Return every route; without an endpoint (`mcp.enabled: false`) its paths are unknown."""
     surface = [
@@ -79,7 +81,7 @@ def routes(
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/metrics", health.metrics, methods=["GET"]),
     ]
-    surface += files
+    surface += rooms
     if endpoint is not None:
         surface[:0] = [
             Route(base_path, endpoint),
@@ -104,6 +106,18 @@ def cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
             max_age=600,
         )
     ]
+
+
+def application(surface: list[Route], origins: tuple[str, ...]) -> Starlette:
+    """Return what serves all routes, for pages of some origins too."""
+    app = Starlette(
+        routes=surface,
+        middleware=cross_origin(origins),
+        exception_handlers={404: not_found, 405: not_allowed},
+    )
+    # A redirect to /mcp would make clients send their key again, maybe without TLS.
+    app.router.redirect_slashes = False
+    return app
 
 
 class ShortCut:

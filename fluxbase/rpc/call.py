@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from orjson import loads
+import orjson
 
 from fluxbase.db.session import Trace
 from fluxbase.db.sql import Params, Sql, Statement, catalog_type, concat, ident, join, sql
@@ -26,68 +26,47 @@ from fluxbase.errors import (
     InvalidData,
     TooLarge,
 )
+from fluxbase.rpc.answers import Answers, Given, place_of
 from fluxbase.strict_json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluxbase.db.types import Record
+    from fluxbase.db.types import Record as Row
+    from fluxbase.principal import Principal
     from fluxbase.rpc.procedures import Parameter, Procedure
     from fluxbase.toolkit import Context
+
+_MARGIN: Final = 1.0  # seconds by which the database's own limit comes later than ours
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call gave: JSON, and how many rows that is."""
+    """What a call gave, how long it took, and whether it was kept from an earlier call."""
 
-    execution: str
-    data: str
-    rows: int
-    truncated: bool
+    given: Given
     ms: float
+    cached: bool = False
 
 
-async def call(
-    ctx: Context, procedure: Procedure, params: Mapping[str, Any], *, key: str | None = None
-) -> Outcome:
-    """Call a procedure and keep that it was called, how it ended and how long it took.
-
-    The same call again under the same `key` answers as before and is not made again.
-
-    Raises:
-        FluxbaseError: a parameter is wrong, or the function failed; nothing was changed.
-    """
-    given = _given(procedure, params)
-    ctx.target = procedure.full_name
-    record = _Record(ctx, procedure, str(uuid4()), time.perf_counter())
-    most = min(procedure.max_rows, ctx.max_rows)
-    try:
-        row = await _run(ctx, procedure, _statement(procedure, given, params, most), key)
-    except BaseException as error:
-        status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
-        told = error.message if isinstance(error, FluxbaseError) else InternalError().message
-        with suppress(FluxbaseError):  # what happened matters more than its record
-            await record.keep(status, told, None)
-        raise
-    rows = min(row[2], most)
-    ms = await record.keep("completed", None, rows)
-    data = row[1] if procedure.returns_set else row[1][1:-1] or "null"
-    ctx.rows = rows
-    return Outcome(record.id, data, rows, row[2] > most, ms)
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
+@dataclass(slots=True, eq=False)
+class Record:
     """What is kept of a call once it has ended; its id is given to the caller."""
 
     ctx: Context
     procedure: Procedure
-    id: str
-    started: float
+    id: str = field(default_factory=lambda: str(uuid4()))
+    begun: bool = False  # it is known already that it runs
+    reason: str = "the call was cancelled"
+    started: float = field(default_factory=time.perf_counter)
 
-    async def keep(self, status: str, error: str | None, rows: int | None) -> float:
-        """Write it, and return the milliseconds that the call took."""
-        ms = round((time.perf_counter() - self.started) * 1000, 2)
+    @property
+    def ms(self) -> float:
+        """The milliseconds since it began."""
+        return round((time.perf_counter() - self.started) * 1000, 2)
+
+    async def keep(self, status: str, error: str | None, given: Given | None) -> None:
+        """Write it."""
         await self.ctx.database.admin(
             "add_execution",
             id=self.id,
@@ -96,44 +75,120 @@ class _Record:
             holder=self.ctx.who.owner,
             status=status,
             error=error,
-            rows=rows,
-            ms=ms,
+            rows=None if given is None else given.rows,
+            ms=self.ms,
         )
-        return ms
+
+    async def fail(self, error: BaseException) -> None:
+        """Write that it did not come to its end, and why."""
+        if isinstance(error, asyncio.CancelledError):
+            status, told = "cancelled", self.reason
+        else:
+            known = error if isinstance(error, FluxbaseError) else InternalError()
+            status, told = "failed", known.message
+        with suppress(FluxbaseError):  # what happened matters more than its record
+            await self.keep(status, told, None)
+
+
+async def call(
+    ctx: Context,
+    procedure: Procedure,
+    params: Mapping[str, Any],
+    *,
+    key: str | None = None,
+    record: Record | None = None,
+) -> Outcome:
+    """Call a procedure and keep that it was called, how it ended and how long it took.
+
+    Args:
+        ctx: the call that this is, or is a part of.
+        procedure: what to call; that the caller may is found out before.
+        params: its parameters by name.
+        key: of what changes something: the same key again gives the first answer.
+        record: where to keep it, when not as one that is over.
+
+    Raises:
+        Conflict: the key was used for another call.
+        FluxbaseError: a parameter is wrong, or the function failed; nothing was changed.
+    """
+    given = check(procedure, params)
+    ctx.target = procedure.full_name
+    record = record or Record(ctx, procedure)
+    most = min(procedure.max_rows, ctx.max_rows)
+    answers, place = ctx.service(Answers), b""
+    if procedure.cache_seconds:
+        place = place_of(ctx, procedure, params, most)
+        kept = answers.find(place)
+        if kept is not None:
+            ctx.rows = kept.rows
+            return Outcome(kept, record.ms, cached=True)
+    try:
+        statement = _statement(procedure, given, params, most)
+        done = await _run(ctx, procedure, statement, most, key, record.id)
+    except BaseException as error:
+        await record.fail(error)
+        raise
+    ctx.rows = done.rows
+    outcome = Outcome(done, record.ms)
+    if done.execution == record.id or record.begun:  # else the first call is the one to know of
+        await record.keep("completed", None, done)
+    if procedure.cache_seconds:
+        answers.keep(place, done, procedure.cache_seconds)
+    return outcome
 
 
 async def _run(
-    ctx: Context, procedure: Procedure, statement: Statement, key: str | None
-) -> Record | tuple[str, str, int]:
+    ctx: Context,
+    procedure: Procedure,
+    statement: Statement,
+    most: int,
+    key: str | None,
+    execution: str,
+) -> Given:
+    who = ctx.who
+    ctx.who = _patient(ctx, procedure)
     try:
         if procedure.read_only:
             async with asyncio.timeout(procedure.timeout):
-                return _bounded(ctx, await ctx.read(statement))
+                row = await ctx.read(statement)
+            return _given(ctx, procedure, row, most, execution)
         async with ctx.change(procedure.full_name, key=key) as session:
             if session.replay is not None:
-                data, rows = loads(session.replay)
-                return "", data, rows
+                return Given(*orjson.loads(session.replay))
             # Not of the commit: what it stops has changed nothing.
             async with asyncio.timeout(procedure.timeout):
-                row = _bounded(ctx, await session.fetchrow(statement))
+                row = await session.fetchrow(statement)
+            given = _given(ctx, procedure, row, most, execution)
             if key is not None:
-                session.trace = Trace(row[2], answer=dumps([row[1], row[2]]).decode())
-            return row
+                session.trace = Trace(given.rows, answer=orjson.dumps([*given]).decode())
+        return given  # noqa: TRY300 - only what is committed is given
     except TimeoutError:
         raise DeadlineExceeded(
             f"the procedure ran into its time limit of {procedure.timeout:g} s; nothing was changed"
         ) from None
     except InvalidData as error:
         raise InvalidData("params: a value does not fit the type of its parameter") from error
+    finally:
+        ctx.who = who
 
 
-def _bounded(ctx: Context, row: Record) -> Record:
+def _patient(ctx: Context, procedure: Procedure) -> Principal:
+    """Return the caller with the time that the procedure has; a limit of its own role wins."""
+    who, name = ctx.who, "statement_timeout"
+    if procedure.timeout <= ctx.config.statement_timeout or name in dict(who.settings):
+        return who
+    limit = str(round((procedure.timeout + _MARGIN) * 1000))
+    return replace(who, settings=(*who.settings, (name, limit)))
+
+
+def _given(ctx: Context, procedure: Procedure, row: Row, most: int, execution: str) -> Given:
     if len(row[1]) > ctx.config.max_bytes:
         raise TooLarge("the answer has more bytes than an answer may have; nothing was changed")
-    return row
+    data = row[1] if procedure.returns_set else row[1][1:-1] or "null"
+    return Given(execution, data, min(row[2], most), row[2] > most)
 
 
-def _given(procedure: Procedure, params: Mapping[str, Any]) -> list[Parameter]:
+def check(procedure: Procedure, params: Mapping[str, Any]) -> list[Parameter]:
     """Return the parameters that have a value, in the function's order.
 
     Raises:

@@ -24,6 +24,7 @@ _NAMESPACE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _MOST_ROWS: Final = 100_000
 _LONGEST: Final = 3600.0
+_KEPT_LONGEST: Final = 86_400.0
 
 
 @dataclass(slots=True)
@@ -67,11 +68,17 @@ def _file(path: Path, folder: Path) -> File:
         said = _LINE.fullmatch(line.strip())
         if said is not None:
             _rule(file, number, said[1], said[2].strip())
+    _check(file)
+    return file
+
+
+def _check(file: File) -> None:
     if not (file.rules.get("public") or file.rules.get("roles")):
         raise InvalidArgument(
-            f"{shown}: nobody may call it", hint="-- @public, or -- @roles authenticated"
+            f"{file.path}: nobody may call it", hint="-- @public, or -- @roles authenticated"
         )
-    return file
+    if file.rules.get("cache") and not file.rules.get("read_only"):
+        raise InvalidArgument(f"{file.path}: @cache is for procedures that are @read-only")
 
 
 def _rule(file: File, number: int, word: str, value: str) -> None:
@@ -115,6 +122,13 @@ def _seconds(value: str) -> float:
     return seconds
 
 
+def _kept(value: str) -> float:
+    seconds = duration(value)
+    if not 0 <= seconds <= _KEPT_LONGEST:
+        raise ValueError(value)
+    return seconds
+
+
 _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "public": ("public", _flag),
     "roles": ("roles", _words),
@@ -122,4 +136,5 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "timeout": ("timeout", _seconds),
     "max-rows": ("max_rows", _rows),
     "read-only": ("read_only", _flag),
+    "cache": ("cache", _kept),
 }

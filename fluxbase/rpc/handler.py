@@ -34,7 +34,7 @@ class RpcHandler:
             raise InvalidArgument("payload: an object with the procedure's parameters is needed")
         procedure = await procedures.published(ctx, *_named(target))
         params = cast("dict[str, Any]", payload)
-        return JsonValue((await call.call(ctx, procedure, params, key=task.key)).data)
+        return JsonValue((await call.call(ctx, procedure, params, key=task.key)).given.data)
 
 
 def _named(target: str) -> tuple[str, str]:

@@ -74,6 +74,8 @@ class Procedure:
     timeout: float
     max_rows: int
     read_only: bool
+    cache_seconds: float
+    version: str  # another one once it or its function is changed
 
     @property
     def full_name(self) -> str:
@@ -181,6 +183,8 @@ def _procedure(row: Record) -> Procedure:
         timeout=row["timeout_seconds"],
         max_rows=row["max_rows"],
         read_only=row["read_only"],
+        cache_seconds=row["cache_seconds"],
+        version=row["version"],
     )
 
 

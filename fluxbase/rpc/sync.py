@@ -69,6 +69,7 @@ async def _publish(definer: Definer, file: File) -> Synced:
         timeout=rules.get("timeout", 30.0),
         max_rows=rules.get("max_rows", 1000),
         read_only=rules.get("read_only", False),
+        cache=rules.get("cache", 0.0),
         file=file.path,
     )
     action = "replaced" if row["known"] else "published"

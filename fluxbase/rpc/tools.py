@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,12 +11,12 @@ from fluxbase.errors import InvalidArgument, UnknownProcedure
 from fluxbase.principal import parse_scopes
 from fluxbase.rpc import call, procedures
 from fluxbase.rpc.procedures import publishable
+from fluxbase.rpc.running import Executions
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonValue
 
 _RPC = ("execute:rpc",)
 _DDL = ("admin:ddl",)
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$", description="Name of the procedure")
@@ -38,6 +37,7 @@ class ProcedureEntry:
     max_execution_time_seconds: float
     max_rows: int
     read_only: bool
+    cache_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +54,11 @@ class Invocation:
 
     status: str
     execution_id: str
-    rows_returned: int
-    duration_ms: float
-    truncated: bool
-    data: JsonValue
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One call of a procedure."""
-
-    execution_id: str
-    namespace: str
-    name: str
-    status: str
-    error: str | None
     rows_returned: int | None
-    started_at: str
-    duration_ms: float
+    duration_ms: float | None
+    truncated: bool
+    cached: bool
+    data: JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,41 +99,34 @@ async def invoke_rpc(
     params: Annotated[
         dict[str, Any] | None, Field(description="Its parameters by name, as list_rpc tells them")
     ] = None,
+    background: Annotated[
+        bool,
+        Field(
+            alias="async",
+            description="Return at once; get_rpc_execution waits for it, and gives its data",
+        ),
+    ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="The same key with the same call gives the first answer, for a day",
+        ),
+    ] = None,
 ) -> Invocation:
     """Call a published procedure with the caller's own rights, in one transaction.
 
-    `data` is an array of rows where the procedure returns a set, else its one value.
+    `data` is an array of rows where the procedure returns a set, else its one value. With `async`
+    it runs for as long as its time limit allows, and `status` is running.
     """
     procedure = await procedures.find(ctx, namespace, name)
-    done = await call.call(ctx, procedure, params or {})
-    return Invocation(
-        "completed", done.execution, done.rows, done.ms, done.truncated, JsonValue(done.data)
-    )
-
-
-@tool(scopes=_RPC, title="Get execution of a procedure", read_only=True)
-async def get_rpc_execution(
-    ctx: Context,
-    execution_id: Annotated[str, Field(max_length=36, description="As invoke_rpc returned it")],
-) -> Execution:
-    """Tell how a call of a procedure ended; only of the caller's own calls."""
-    holder = None if ctx.who.is_service else ctx.who.owner
-    rows = []
-    if _UUID.fullmatch(execution_id):
-        rows = await ctx.database.admin("find_execution", id=execution_id, holder=holder)
-    if not rows:
-        raise UnknownProcedure("no such execution")
-    row = rows[0]
-    return Execution(
-        row["id"],
-        row["namespace"],
-        row["name"],
-        row["status"],
-        row["error"],
-        row["rows"],
-        row["started_at"],
-        row["duration_ms"],
-    )
+    if background:
+        begun = await ctx.service(Executions).start(ctx, procedure, params or {}, idempotency_key)
+        ctx.target, ctx.recorded = procedure.full_name, True  # it will be recorded by itself
+        return Invocation("running", begun.id, None, None, False, False, JsonValue("null"))
+    done = await call.call(ctx, procedure, params or {}, key=idempotency_key)
+    return _answered(done)
 
 
 @tool(scopes=_DDL, title="Publish procedure", service=True, idempotent=True)
@@ -172,8 +152,14 @@ async def publish_procedure(
     timeout_seconds: Annotated[float, Field(gt=0, le=3600, description="Its time limit")] = 30,
     max_rows: Annotated[int, Field(ge=1, le=100_000, description="Most rows it gives")] = 1000,
     read_only: Annotated[bool, Field(description="It runs where nothing can be changed")] = False,
+    cache_seconds: Annotated[
+        float,
+        Field(ge=0, le=86_400, description="Keep each caller's answers so long; if read_only"),
+    ] = 0,
 ) -> Published:
     """Let keys call a function of the database, each with its own rights."""
+    if cache_seconds and not read_only:
+        raise InvalidArgument("cache_seconds: only what is read_only gives the same answer again")
     if not public and not required_roles:
         raise InvalidArgument("public, required_roles: one of them says who may call it")
     scopes = list(parse_scopes(required_scopes or []))
@@ -190,6 +176,7 @@ async def publish_procedure(
         timeout=timeout_seconds,
         max_rows=max_rows,
         read_only=read_only,
+        cache=cache_seconds,
         file=None,
     )
     return Published(namespace, name, known, done["known"])
@@ -206,6 +193,19 @@ async def withdraw_procedure(
     return Withdrawn(True, namespace, name)
 
 
+def _answered(done: call.Outcome) -> Invocation:
+    given = done.given
+    return Invocation(
+        "completed",
+        given.execution,
+        given.rows,
+        done.ms,
+        given.truncated,
+        done.cached,
+        JsonValue(given.data),
+    )
+
+
 def entry(procedure: procedures.Procedure) -> ProcedureEntry:
     """Return what a caller is told of a procedure."""
     return ProcedureEntry(
@@ -217,4 +217,5 @@ def entry(procedure: procedures.Procedure) -> ProcedureEntry:
         procedure.timeout,
         procedure.max_rows,
         procedure.read_only,
+        procedure.cache_seconds,
     )

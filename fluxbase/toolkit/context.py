@@ -13,7 +13,7 @@ from fluxbase.strict_json import in_order
 from fluxbase.toolkit.client import DEAF
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from fluxbase.config.model import Database as DatabaseConfig
@@ -38,6 +38,16 @@ class Calls(Protocol):
 
     async def call(self, request: Request, name: object, arguments: object) -> Answer:
         """Call a tool."""
+        ...
+
+    async def run(
+        self,
+        request: Request,
+        action: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[Context], Awaitable[T]],
+    ) -> T:
+        """Do something else than a tool, and record it."""
         ...
 
 
@@ -123,8 +133,10 @@ class Context:
         assert isinstance(found, kind)  # noqa: S101 - they are kept by their type
         return found
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call another tool as the same caller, within the same rights and lists.
+    async def call(
+        self, name: object, arguments: object, *, who: Principal | None = None
+    ) -> Answer:
+        """Call another tool as the same caller, or as `who`, within the rights and lists of it.
 
         Nobody is asked to confirm it: the call that this is a part of was confirmed.
 
@@ -137,7 +149,9 @@ class Context:
         assert self.request is not None  # noqa: S101
         if self.request.depth >= _MOST_DEPTH:
             raise Forbidden(f"calls are nested more than {_MOST_DEPTH} deep")
-        inside = self.request._replace(depth=self.request.depth + 1, client=DEAF)
+        inside = self.request._replace(
+            who=who or self.who, depth=self.request.depth + 1, client=DEAF
+        )
         return await self.runner.call(inside, name, arguments)
 
     def _change(

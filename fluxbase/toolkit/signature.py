@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from fluxbase.errors import InvalidArgument
 from fluxbase.toolkit.content import Blocks
@@ -38,7 +39,7 @@ class Signature:
                 fields.append((parameter.name, kind, field(default=parameter.default)))
         model = make_dataclass("Arguments", fields, kw_only=True)
         model.__pydantic_config__ = _CONFIG  # type: ignore[attr-defined]
-        self.names = tuple(parameter.name for parameter in parameters)
+        self.names = tuple(_called(parameter.name, hints) for parameter in parameters)
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
         self.input_schema = _tidy(self._adapter.json_schema())
         self.output_schema = _output(hints.get("return"))
@@ -73,6 +74,14 @@ class Signature:
             else:
                 reasons.append(f"'{name}': {_message(detail['msg'])}")
         return list(dict.fromkeys(reasons))
+
+
+def _called(name: str, hints: Mapping[str, Any]) -> str:
+    """Return the name that callers use: an alias, where Python keeps the name for itself."""
+    for note in getattr(hints[name], "__metadata__", ()):
+        if isinstance(note, FieldInfo) and note.alias is not None:
+            return note.alias
+    return name
 
 
 def _message(text: str) -> str:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tests.bench import page, rooms
+from tests.bench import compute, page, rooms
 from tests.bench.facts import facts
 from tests.bench.report import aligned, groups, markdown
 from tests.bench.results import Results, as_json, from_json
@@ -39,7 +39,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, choices=range(1, 11), default=3, metavar="1-10")
     add("--seconds", type=int, choices=range(1, 61), default=4, metavar="1-60")
     add("--quick", action="store_true", help="one round of one second each")
-    names = ", ".join((*_PARTS, *GROUPS))
+    names = ", ".join((*_PARTS, compute.PART, *GROUPS))
     add("--only", default="", help=f"parts, groups or contestants, by commas: {names}")
     add("--vectors", type=int, default=20_000, metavar="N", help="rows of the table of vectors")
     add("--markdown", action="store_true", help="print the tables as Markdown")
@@ -51,7 +51,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.quick:
         options.rounds = options.seconds = 1
-    asked = {word for word in options.only.split(",") if word} or set(GROUPS)
+    asked = {word for word in options.only.split(",") if word} or {compute.PART, *GROUPS}
+    options.compute = compute.PART in asked
+    asked.discard(compute.PART)
     for part in asked & set(_PARTS):
         asked = asked - {part} | set(_PARTS[part])
     if unknown := asked - set(GROUPS) - set(ENTRIES):
@@ -122,6 +124,9 @@ async def _measured(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         if options.rooms:
             furnished = await rooms.furnish(world, options.vectors)
             found["rooms"] = await asyncio.to_thread(_run_rooms, furnished, options)
+        if options.compute:
+            before = facts(world.version, options.rounds, options.seconds)
+            found[compute.PART] = {"facts": before, **await compute.measured(world)}
         return found
 
 
@@ -161,8 +166,9 @@ def main(words: Sequence[str] | None = None) -> int:
     results = from_json(found)
     for part in _parts(found):
         sys.stdout.write((markdown if options.markdown else aligned)(from_json(part)) + "\n\n")
-    for line in ratios(found["rooms"]) if "rooms" in found else ():
-        sys.stdout.write(f"{line}\n")
+    lines = ratios(found["rooms"]) if "rooms" in found else []
+    lines += compute.ratios(found[compute.PART]) if compute.PART in found else []
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     if options.write is not None:
         page.write(kept, options.write)
     for verdict in judged(results):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.bench import compute
 from tests.bench.chart import chart
 from tests.bench.report import lengths, machine, markdown, notes
 from tests.bench.results import from_json
@@ -39,6 +40,7 @@ _RUNNING = """\
 | `make bench ARGS="--quick --no-targets"` | one round of a second each, to see that it runs |
 | `make bench ARGS="--only ten,embedded"` | some of: GROUPS, or `peers`, which is all of them |
 | `make bench ARGS="--only rooms --vectors 100000"` | only the data rooms, with more vectors |
+| `make bench ARGS="--only compute"` | only functions and jobs |
 | `make bench ARGS="--against OLD.json"` | fails too when 15 % against the bare route were lost |
 | `make bench ARGS="--write docs"` | writes this page and its picture |
 | `make bench ARGS="--from bench-results.json --write docs"` | the same without measuring again |"""
@@ -48,6 +50,7 @@ def page(kept: Mapping[str, Any]) -> str:
     """Return the page in Markdown; the picture lies beside it as `bench.svg`."""
     results, facts = from_json(kept), _facts(kept)
     rooms = [section(kept["rooms"])] if "rooms" in kept else []
+    rooms += [compute.section(kept[compute.PART])] if compute.PART in kept else []
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     targets = [f"- {_mark(verdict.held)}: {verdict.text}" for verdict in judged(results)]
     parts = [

@@ -93,6 +93,7 @@ class Place:
             "PATH": f"{programs}:{kept['PATH']}",
             "PYTHONPATH": str(ROOT),
             "LC_ALL": "C.UTF-8",
+            "FLUXBASE_FUNCTIONS_CACHE_DIR": str(ROOT / ".tools" / "deno"),
         }
         self.configure(CONFIG)
 
@@ -120,11 +121,13 @@ class Place:
         return Done(found.returncode, found.stdout, found.stderr)
 
     @contextmanager
-    def serving(self, *words: str, name: str = "") -> Generator[Running]:
+    def serving(
+        self, *words: str, name: str = "", command: tuple[str, ...] = ("serve",)
+    ) -> Generator[Running]:
         out, err = self.folder / f"{name}out.txt", self.folder / f"{name}err.txt"
         with out.open("wb") as o, err.open("wb") as e:
             process = subprocess.Popen(
-                ["fluxbase", "serve", *words], cwd=self.folder, env=self.env, stdout=o, stderr=e
+                ["fluxbase", *command, *words], cwd=self.folder, env=self.env, stdout=o, stderr=e
             )
         try:
             yield Running(process, _address(process, err), out, err)

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import TextResourceContents
 
 from tests.e2e.cli_stand import CONFIG, Place, Running, place, wait
 
@@ -206,5 +207,7 @@ async def _by_the_official_client(running: Running, text: str, mode: str) -> Non
         assert ("page 2" in {message for _, _, message in told}) or len(told) >= 2
         assert {total for _, total, _ in told} == {100.0}
         read = await client.read_resource(f"fluxbase://jobs/{job['job_id']}")
-        shown = json.loads(read.contents[0].text)  # pyright: ignore[reportAttributeAccessIssue]
+        [held] = read.contents
+        assert isinstance(held, TextResourceContents)
+        shown = json.loads(held.text)
         assert (shown["status"], shown["logs"][0]["line"]) == ("completed", "written")

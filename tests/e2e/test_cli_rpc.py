@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 
-from tests.e2e.cli_stand import Place, place
+from fluxbase.rpc.running import LEASE
+from tests.e2e.cli_stand import Place, Running, place, wait
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+ASYNC = {"async": True}
 ADD = """-- Adds two numbers.
 -- @public
 CREATE OR REPLACE FUNCTION public.add_two(a int, b int DEFAULT 1) RETURNS int
@@ -53,6 +57,61 @@ def test_a_folder_is_published_and_what_is_gone_is_withdrawn(here: Place) -> Non
     assert (gone.code, "No such procedure" in gone.err) == (1, True)
     wrong = here.run("rpc", "invoke", "add", "--params", '{"c": 2}')
     assert (wrong.code, "there are: a, b" in wrong.err) == (2, True)
+
+
+SLEEP = """-- Sleeps.
+-- @public
+-- @timeout 60s
+CREATE OR REPLACE FUNCTION public.sleeps(seconds float) RETURNS text
+LANGUAGE sql AS $$ SELECT pg_sleep(seconds); SELECT 'slept' $$;
+"""
+
+
+def test_a_call_in_the_background_is_listed_and_ended_by_others(here: Place) -> None:
+    put(here, "sleeps.sql", SLEEP)
+    actions(here)
+    done = here.run("rpc", "invoke", "sleeps", "--params", '{"seconds": 0}', "--async")
+    assert (done.json, "execution " in done.err) == ("slept", True)
+    with here.serving("--demo") as server:
+        key = json.loads((here.folder / ".fluxbase" / "demo-keys.json").read_text())["service"]
+        begun = tool(server, key, "invoke_rpc", name="sleeps", params={"seconds": 50}, **ASYNC)
+        listed = here.run("rpc", "executions", "--running", "-o", "json").json
+        assert [row["execution_id"] for row in listed] == [begun["execution_id"]]
+        ended = here.run("rpc", "cancel", begun["execution_id"], "-o", "json").json
+        assert (ended["status"], ended["error"]) == ("cancelled", "the call was cancelled")
+        tool(server, key, "invoke_rpc", name="sleeps", params={"seconds": 2}, **ASYNC)
+        assert server.stop() == 0
+    rows = here.run("rpc", "executions", "-o", "json").json
+    assert [row["status"] for row in rows] == ["completed", "cancelled", "completed"]
+
+
+@pytest.mark.slow
+def test_what_a_killed_server_ran_is_told_as_failed_by_another(here: Place) -> None:
+    put(here, "sleeps.sql", SLEEP)
+    actions(here)
+    with here.serving("--demo", name="one") as one, here.serving(name="two") as two:
+        key = json.loads((here.folder / ".fluxbase" / "demo-keys.json").read_text())["service"]
+        begun = tool(two, key, "invoke_rpc", name="sleeps", params={"seconds": 50}, **ASYNC)
+        asked = {"execution_id": begun["execution_id"]}
+        assert tool(one, key, "get_rpc_execution", **asked)["status"] == "running"
+        two.process.kill()
+        two.process.wait(10)
+
+        def told() -> str:
+            return tool(one, key, "get_rpc_execution", wait_seconds=5, **asked)["status"]
+
+        wait(lambda: told() != "running", "the end of its lease", LEASE + 20)
+        error = tool(one, key, "get_rpc_execution", **asked)["error"]
+        assert error == "the server that ran it went away"
+
+
+def tool(server: Running, key: str, name: str, /, **arguments: Any) -> Any:
+    headers = {"X-Service-Key": key}
+    answer = httpx2.post(
+        f"{server.url}/mcp/tools/{name}", json=arguments, headers=headers, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def test_one_wrong_file_publishes_nothing(here: Place) -> None:

@@ -37,9 +37,8 @@ CALLERS: Final[dict[str, Any]] = MATRIX["callers"]
 JWT_SCOPES: Final = ["read:tables", "write:tables", "read:schema"]
 READS: Final = ("read:tables", "read:schema")
 SCOPES_OF: Final = {
-    "read:storage": ("read:storage",),
-    "execute:rpc": ("execute:rpc",),
-    "execute:jobs": ("execute:jobs",),
+    scope: (scope,)
+    for scope in ("read:storage", "execute:rpc", "execute:functions", "execute:jobs")
 }
 GRANTS: Final = {"read": {"*", "read:tables"}, "schema": {"*", "read:tables", "read:schema"}}
 SECRET: Final = "a secret of the tests, long enough for HS256"
@@ -83,6 +82,10 @@ INSERT INTO rpc.procedures (name, function, public, read_only)
 VALUES ('matrix_add', 'public.matrix_add(integer, integer)', true, true);
 INSERT INTO jobs.definitions (name, handler, public, timeout_seconds, max_attempts)
 VALUES ('matrix_job', 'rpc:default.matrix_add', true, 30, 5);
+WITH f AS (INSERT INTO functions.functions (name, public, version) VALUES ('matrix_fn', true, 1)
+  RETURNING id)
+INSERT INTO functions.versions (function, version, code, sources, deployed_by)
+SELECT id, 1, 'export default () => new Response("x")', '{}', 'tests' FROM f;
 """
 
 
@@ -106,7 +109,8 @@ async def files(
     yield
     await owner.execute(
         "DELETE FROM vectors.collections; DROP TABLE public.matrix_vectors; "
-        "DELETE FROM rpc.procedures; DELETE FROM jobs.jobs; DELETE FROM jobs.definitions; "
+        "DELETE FROM functions.functions; DELETE FROM rpc.procedures; "
+        "DELETE FROM jobs.jobs; DELETE FROM jobs.definitions; "
         "DROP FUNCTION public.matrix_add"
     )
 

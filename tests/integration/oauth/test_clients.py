@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 import json
-import ssl
-from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from fluxbase.egress.fetch import Egress, Unreachable
 from fluxbase.oauth.clients import read_document
 from fluxbase.oauth.errors import OAuthError
+from tests.https_server import Web
 from tests.integration.oauth.dance import Assistant, Person
 
 if TYPE_CHECKING:
@@ -153,79 +146,6 @@ async def test_an_id_and_secret_that_a_person_types_in_work(
     assert (await assistant.redeem(sent["code"])).status_code == 200
     await clients.delete(made["client_id"])
     assert (await assistant.redeem(sent["code"])).status_code == 401
-
-
-class Web:
-    """An https server with documents, and what it takes to trust it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.documents: dict[str, bytes] = {}
-        self.asked: list[str] = []
-        self.ca = folder / "ca.pem"
-        self._pem = folder / "server.pem"
-        self._certify()
-
-    @property
-    def base(self) -> str:
-        return f"https://localhost:{self.port}"
-
-    def publish(self, path: str, document: dict[str, Any]) -> str:
-        url = f"{self.base}{path}"
-        self.documents[path] = json.dumps({"client_id": url, **document}).encode()
-        return url
-
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[Web]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._pem)
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
-        self.port: int = server.sockets[0].getsockname()[1]
-        async with server:
-            yield self
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path = head.split(" ")[1]
-        self.asked.append(path)
-        body = self.documents.get(path)
-        if path == "/moved":
-            answer = b"HTTP/1.1 302 Found\r\nLocation: /oauth/abc/client.json\r\n"
-            body = b""
-        elif path == "/slow":
-            await asyncio.sleep(30)
-            return
-        else:
-            answer = b"HTTP/1.1 200 OK\r\n" if body is not None else b"HTTP/1.1 404 No\r\n"
-        length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body or b"")
-        writer.write(answer + length + (body or b""))
-        await writer.drain()
-        writer.close()
-
-    def _certify(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        now = datetime.datetime.now(datetime.UTC)
-        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        public = certificate.public_bytes(serialization.Encoding.PEM)
-        self.ca.write_bytes(public)
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        self._pem.write_bytes(private + public)
 
 
 @pytest.fixture

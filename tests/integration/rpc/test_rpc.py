@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from fluxbase.auth.keys import NewKey
-from tests.world import USER1, USER2, Caller, Refused
+from tests.integration.rpc.conftest import refused
+from tests.world import USER1, USER2, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -73,20 +74,6 @@ async def calls(owner: Owner, backend: Backend) -> AsyncGenerator[None]:
     await owner.execute("DELETE FROM rpc.executions")
 
 
-@pytest.fixture(scope="module")
-async def rpc_keys(backend: Backend) -> dict[str, tuple[str, str]]:
-    made: dict[str, tuple[str, str]] = {}
-    for name, user, read_only in (
-        ("one", USER1, False),
-        ("two", USER2, False),
-        ("reader", USER1, True),
-    ):
-        new = NewKey(f"rpc of {name}", ("execute:rpc",), user_id=user, read_only=read_only)
-        issued = await backend.keys.create("client_key", new)
-        made[name] = (issued.id, issued.key)
-    return made
-
-
 @pytest.fixture
 async def rpc_callers(
     http: httpx2.AsyncClient, rpc_keys: dict[str, tuple[str, str]], service: Caller
@@ -116,12 +103,6 @@ def two(rpc_callers: dict[str, Caller]) -> Caller:
 
 async def data(caller: Caller, name: str, **params: Any) -> Any:
     return (await caller.call("invoke_rpc", name=name, params=params))["data"]
-
-
-async def refused(caller: Caller, tool: str, **arguments: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        await caller.call(tool, **arguments)
-    return caught.value
 
 
 async def test_parameters_come_by_name_and_defaults_stand_in(one: Caller) -> None:

@@ -54,10 +54,13 @@ async def filled(owner: Owner) -> None:
     )
 
 
-async def until(owner: Owner, question: str) -> None:
+async def until(owner: Owner, question: str, *values: object) -> None:
     end = time.monotonic() + 20
-    while not await owner.fetchval(question):
-        assert time.monotonic() < end, await owner.fetch("SELECT * FROM vectors.queue")
+    while not await owner.fetchval(question, *values):
+        assert time.monotonic() < end, (
+            await owner.fetch("SELECT * FROM vectors.queue"),
+            await owner.fetch("SELECT * FROM vectors.collections"),
+        )
         await asyncio.sleep(0.02)
 
 

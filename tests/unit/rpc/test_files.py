@@ -31,7 +31,7 @@ def test_folders_are_namespaces_and_comments_are_rules(tmp_path: Path) -> None:
         tmp_path,
         "orders/close.sql",
         "--@roles authenticated, staff\n-- @scopes read:tables\n-- @timeout 1m30s\n"
-        f"-- @max-rows 7\n-- @read-only true\n{BODY}",
+        f"-- @max-rows 7\n-- @read-only true\n-- @cache 60s\n{BODY}",
     )
     put(tmp_path, "notes.txt", "not SQL")
     close, zero = read(tmp_path)
@@ -43,6 +43,7 @@ def test_folders_are_namespaces_and_comments_are_rules(tmp_path: Path) -> None:
         "timeout": 90.0,
         "max_rows": 7,
         "read_only": True,
+        "cache": 60.0,
     }
 
 
@@ -54,6 +55,8 @@ def test_folders_are_namespaces_and_comments_are_rules(tmp_path: Path) -> None:
         ("a.sql", f"\n-- @public\n-- @timeout soon\n{BODY}", "a.sql, line 3: @timeout"),
         ("a.sql", f"-- @public\n-- @timeout 2h\n{BODY}", "@timeout"),
         ("a.sql", f"-- @public\n-- @max-rows 0\n{BODY}", "@max-rows"),
+        ("a.sql", f"-- @public\n-- @cache 60s\n{BODY}", "a.sql: @cache is for procedures that are"),
+        ("a.sql", f"-- @public\n-- @read-only\n-- @cache 25h\n{BODY}", "@cache"),
         ("a.sql", f"-- @public maybe\n{BODY}", "@public"),
         ("a.sql", f"-- @public\n-- @scopes nothing:here\n{BODY}", "@scopes"),
         ("a b.sql", f"-- @public\n{BODY}", "name has"),

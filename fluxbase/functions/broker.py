@@ -1,0 +1,136 @@
+"""Does for a function what it may not do itself: calls tools and fetches; it must not run code.
+
+Tools are called with the rights of the function's caller, through the same door as by anybody else:
+scopes, lists, row-level security and records are the same.
+"""
+
+from __future__ import annotations
+
+import base64
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+
+from fluxbase.errors import FluxbaseError, Forbidden, InternalError, InvalidArgument, RateLimited
+from fluxbase.principal import ALL_SCOPES, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxbase.functions.registry import Function
+    from fluxbase.toolkit import Context
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+# What the way itself decides, or what would say where the call comes from.
+_OURS: Final = frozenset(
+    (
+        "host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer",
+        "keep-alive", "proxy-authorization", "proxy-connection", "expect",
+    )
+)  # fmt: skip
+
+
+class Fetch(Protocol):
+    """The way out; `fluxbase.egress.request.Outbound` is."""
+
+    async def request(
+        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Return the status, headers and body of what an address answers.
+
+        Raises:
+            FluxbaseError: it cannot be had.
+        """
+        ...
+
+
+class Broker:
+    """What one call of a function may ask for."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        function: Function,
+        fetch: Fetch,
+        egress: tuple[str, ...],
+        most: int,
+    ) -> None:
+        self._ctx = ctx
+        self._who = _service(function) if function.runs_as == "service" else None
+        self._fetch = fetch
+        self._egress = egress
+        self._left = most
+
+    async def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the reply to a message; what is wrong with it is a reply too."""
+        try:
+            self._left -= 1
+            if self._left < 0:
+                raise RateLimited("a call of a function may not ask for so much")
+            if message["t"] == "fetch":
+                done = await self._fetched(message)
+            else:
+                done = await self._called(message)
+        except FluxbaseError as error:
+            return {"t": "reply", "n": message.get("n"), "error": error.as_dict()}
+        except (KeyError, TypeError, ValueError):
+            wrong = InvalidArgument("the function asked in a way that is not understood")
+            return {"t": "reply", "n": message.get("n"), "error": wrong.as_dict()}
+        return {"t": "reply", "n": message.get("n"), "ok": done}
+
+    async def _called(self, message: Mapping[str, Any]) -> object:
+        tool, arguments = message["tool"], message["arguments"]
+        answer = await self._ctx.call(tool, arguments, who=self._who)
+        if answer.blocks:
+            raise InternalError  # no tool of ours gives them
+        return orjson.Fragment(answer.structured)
+
+    async def _fetched(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        url, method = str(message["url"]), str(message["method"]).upper()
+        host = urlsplit(url).hostname or ""
+        if not any(fnmatchcase(host, known) for known in self._egress):
+            raise Forbidden(
+                "fetch: this host is not one that functions may reach",
+                hint="an administrator lists hosts in functions.egress",
+            )
+        if method not in _METHODS:
+            raise InvalidArgument("fetch: this method is not known")
+        headers = [(str(k), str(v)) for k, v in message["headers"] if str(k).lower() not in _OURS]
+        body = unpacked(message)
+        status, kept, found = await self._fetch.request(method, url, headers, body)
+        return {"status": status, "headers": kept, **packed(found)}
+
+
+def packed(body: bytes) -> dict[str, Any]:
+    """Return a body as it travels to the sandbox: as text where it is text."""
+    if not body:
+        return {"body": None}
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "base64": True}
+
+
+def unpacked(message: Mapping[str, Any]) -> bytes:
+    """Return the body of a message from the sandbox.
+
+    Raises:
+        ValueError: it is not what it says.
+    """
+    body = message.get("body")
+    if body is None:
+        return b""
+    return base64.b64decode(body, validate=True) if message.get("base64") else str(body).encode()
+
+
+def _service(function: Function) -> Principal:
+    return Principal(
+        kind="service_key",
+        id=f"function:{function.full_name}",
+        name=f"function {function.full_name}",
+        role="service_role",
+        claims='{"role":"service_role"}',
+        scopes=frozenset({ALL_SCOPES}),
+    )
