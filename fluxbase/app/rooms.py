@@ -9,6 +9,7 @@ from fluxbase.functions import admin_tools as function_admin_tools
 from fluxbase.functions import invoke, registry, secret_tools
 from fluxbase.functions import resources as function_resources
 from fluxbase.functions import tools as function_tools
+from fluxbase.functions.handler import FunctionHandler
 from fluxbase.functions.secrets import Secrets
 from fluxbase.functions.service import Functions
 from fluxbase.http.files.entry import Rooms
@@ -140,7 +141,7 @@ def services(
         Answers: Answers(config.rpc.cache_bytes),
         Executions: executions or Executions(backend.database, config),
         JobRules: _job_rules(config, news or News()),
-        Handlers: Handlers({"rpc": RpcHandler(), "python": python}),
+        Handlers: Handlers({"rpc": RpcHandler(), "function": FunctionHandler(), "python": python}),
     }
 
 

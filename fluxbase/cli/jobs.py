@@ -14,7 +14,7 @@ import orjson
 from fluxbase.cli.desk import at_desk, progress
 from fluxbase.cli.output import output_option, show_one, show_rows
 from fluxbase.cli.settings import common_options
-from fluxbase.errors import HandlerFailed, InvalidArgument
+from fluxbase.errors import FluxbaseError, HandlerFailed, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +218,7 @@ def _payload(text: str) -> Any:
 
     try:
         return loads(text.encode())
-    except ValueError:
+    except FluxbaseError:
         raise InvalidArgument("--payload: JSON is expected") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.bench import functions
+from tests.bench import functions, jobs
 from tests.bench.report import machine
 
 if TYPE_CHECKING:
@@ -16,17 +16,18 @@ PART: Final = "compute"
 _HOW: Final = """\
 Functions are called over one kept connection, one call after another, with all of keys, limits and
 records on; medians. *Cold* is the first call of a function that has no process yet. `deno serve`
-runs the same handler without any of it, and is timed from its start to its first answer."""
+runs the same handler without any of it, and is timed from its start to its first answer. Jobs wait
+already when their worker starts, and are timed from the first that begins to the last that ended."""
 
 
 async def measured(world: World) -> dict[str, Any]:
     """Return the figures, by room."""
-    return {"functions": await functions.measured(world)}
+    return {"functions": await functions.measured(world), "jobs": await jobs.measured(world)}
 
 
 def ratios(part: Mapping[str, Any]) -> list[str]:
     """Return what came of it in words."""
-    return functions.ratios(part["functions"])
+    return [*functions.ratios(part["functions"]), *jobs.ratios(part["jobs"])]
 
 
 def section(part: Mapping[str, Any]) -> str:

@@ -128,3 +128,32 @@ def test_modules_are_found_in_their_folder(tmp_path: Path, monkeypatch: Any) -> 
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     (tmp_path / "handlers_of_a_folder.py").write_text("def go(job): return job.payload\n")
     PythonHandlers({"go": "handlers_of_a_folder:go"}, tmp_path).load()
+
+
+CODE = """
+export default async (req: Request): Promise<Response> => {
+  const { n } = await req.json();
+  if (n < 0) return new Response("no", { status: 422 });
+  await fluxbase.insert("job_notes", { n });
+  return Response.json({ doubled: n * 2, attempt: req.headers.get("x-job-attempt") });
+};
+"""
+
+
+async def test_an_edge_function_runs_as_the_caller(
+    jobs: Stand, functions: None, owner: Owner
+) -> None:
+    await jobs.service.call(
+        "deploy_function", name="double", code=CODE, required_roles=["nobody_at_all"]
+    )
+    await publish(jobs, "double", handler="function:double", max_attempts=1)
+    told = await ended(jobs.one, await submit(jobs.one, "double", {"n": 4}))
+    assert told["result"] == {"doubled": 8, "attempt": "1"}, told
+    found = await owner.fetch('SELECT n, "by"::text FROM job_notes')
+    assert [tuple(row) for row in found] == [(4, USER1)]
+    wrong = await ended(jobs.one, await submit(jobs.one, "double", {"n": -1}))
+    assert (wrong["status"], wrong["error"]["code"]) == ("failed", "FLX801")
+    assert (
+        await refused(jobs.service, "publish_job", name="x", handler="function:x", public=True)
+    ).code == "FLX208"
+    await jobs.service.call("delete_function", name="double")
