@@ -53,7 +53,9 @@ def jobs() -> None:
 @click.option("--status", type=click.Choice(_STATES), help="Only those.")
 @click.option("--namespace", help="Only those of this namespace.")
 @click.option("--name", help="Only those of this name.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Most of them."
+)
 def list_(
     style: str, status: str | None, namespace: str | None, name: str | None, limit: int
 ) -> None:

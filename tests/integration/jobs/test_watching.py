@@ -17,6 +17,7 @@ from tests.integration.jobs.conftest import (
     submit,
     until,
 )
+from tests.integration.mcp.live import Client, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,3 +125,25 @@ async def test_what_happens_to_jobs_is_counted(jobs: Stand, standing: Callable[.
             )
 
         await until(known, "the numbers of jobs")
+
+
+async def test_who_subscribed_to_a_job_is_told_that_it_changed(jobs: Stand) -> None:
+    async with listening(jobs.server) as http:
+        one, two = (Client(http, caller.key) for caller in (jobs.one, jobs.two))
+        for client in (one, two):
+            await client.initialize()
+        job = await submit(jobs.one, "echo", {}, scheduled_at="2999-01-01T00:00:00Z")
+        uri = f"fluxbase://jobs/{job['job_id']}"
+        for client in (one, two):
+            assert (await client.post("resources/subscribe", uri=uri)).json()["result"] == {}
+        async with one.listen() as told, two.listen() as stream:
+            await told.event()
+            await stream.event()
+            await jobs.one.call("cancel_job", job_id=job["job_id"])
+            message = await told.message()
+            assert message["method"] == "notifications/resources/updated"
+            assert message["params"] == {"uri": uri}
+            jobs.server.lines.hub.resource_changed(uri, jobs.two.id)  # the first word to the other
+            assert (await stream.message())["params"] == {"uri": uri}
+            jobs.server.lines.hub.end_all()
+            assert await stream.rest() == []
