@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from fluxbase.errors import Cancelled
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
@@ -27,6 +29,7 @@ class Job:
         self._ctx = ctx
         self._task = task
         self.payload = payload
+        self.over = False  # nobody wants anything of it any more
 
     @property
     def id(self) -> str:
@@ -81,4 +84,8 @@ class SyncJob:
         return self._wait(self._job.call(tool, arguments))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        # A thread cannot be stopped, but what it wants to do can be refused.
+        if self._job.over:
+            work.close()
+            raise Cancelled("the job was stopped")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from fluxbase.errors import Conflict, InvalidArgument, RateLimited, TooLarge, UnknownJob
+from fluxbase.errors import (
+    Conflict,
+    ConstraintViolation,
+    InvalidArgument,
+    RateLimited,
+    TooLarge,
+    UnknownJob,
+)
 from fluxbase.jobs import definitions
 from fluxbase.jobs.identity import kept
 from fluxbase.jobs.news import News
@@ -215,7 +222,11 @@ async def retry(ctx: Context, job: str) -> JobStatus:
     row = await _row(ctx, job)
     definition = await definitions.find(ctx, row["namespace"], row["name"])
     await ctx.record(definition.full_name)
-    if not await ctx.database.admin("retry_job", id=job, definition=definition.id):
+    try:
+        done = await ctx.database.admin("retry_job", id=job, definition=definition.id)
+    except ConstraintViolation:
+        raise Conflict("another job with its dedupe_key waits or runs") from None
+    if not done:
         raise Conflict("only a job that failed or was cancelled can be run again")
     return await find(ctx, job)
 

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import logging
 import sys
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from fluxbase.errors import ConfigError, FluxbaseError, HandlerFailed, InvalidArgument, Unavailable
@@ -70,8 +72,7 @@ class PythonHandlers:
             if inspect.iscoroutinefunction(function):
                 result = await function(job)
             else:
-                loop = asyncio.get_running_loop()
-                result = await asyncio.to_thread(function, SyncJob(job, loop))
+                result = await _in_a_thread(function, job)
         except FluxbaseError:
             raise
         except Exception as error:
@@ -79,6 +80,8 @@ class PythonHandlers:
             raise HandlerFailed(
                 f"the handler raised {type(error).__name__}", hint="the server's log tells more"
             ) from error
+        finally:
+            job.over = True
         try:
             return JsonValue(dumps(result).decode())
         except (TypeError, ValueError, RecursionError):
@@ -88,6 +91,36 @@ class PythonHandlers:
         if name not in self._loaded:
             self._loaded[name] = _imported(name, self._names[name])
         return self._loaded[name]
+
+
+async def _in_a_thread(function: Callable[[Any], Any], job: Job) -> Any:
+    """Return what a function gives that blocks, in a thread that no server waits for when it ends.
+
+    Not in the loop's own threads: those are few, and files are read by them.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(error)
+
+    def work() -> None:
+        result: Any = None
+        fault: BaseException | None = None
+        try:
+            result = function(SyncJob(job, loop))
+        except Exception as error:  # noqa: BLE001 - raised where it is awaited
+            fault = error
+        with suppress(RuntimeError):  # the server is gone, and with it who asked
+            loop.call_soon_threadsafe(settle, result, fault)
+
+    Thread(target=work, name=f"job {job.id}", daemon=True).start()
+    return await ended
 
 
 def _imported(name: str, path: str) -> Callable[[Any], Any]:

@@ -63,6 +63,7 @@ class _Lane:
     slots: int
     running: int = 0
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+    taking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Worker:
@@ -121,6 +122,9 @@ class Worker:
     async def stop(self, seconds: float) -> None:
         """Take no more jobs, let those that run finish, and hand back what does not in time."""
         self.drain()
+        for lane in self._lanes.values():
+            async with lane.taking:  # what is being lent at this moment is handed back too
+                pass
         if seconds > 0:
             await self._ended(seconds)
         for held in list(self._held.values()):
@@ -140,7 +144,9 @@ class Worker:
                 await lane.bell.wait()
                 continue
             try:
-                if await self._claim(queue, lane, free):
+                async with lane.taking:
+                    took = 0 if self._stopping else await self._claim(queue, lane, free)
+                if took:
                     continue
                 seconds = await self._until_due(queue)
             except FluxbaseError as error:
@@ -204,7 +210,7 @@ class Worker:
 
     async def _renew(self) -> None:
         """Keep what runs here, and let go of what is not ours any more."""
-        sure = time.monotonic()  # until when at least the database counts from
+        sure = time.monotonic()  # when all of it was ours for the length of a lease
         while True:
             await asyncio.sleep(self._terms.lease / 3)
             asked = time.monotonic()

@@ -17,7 +17,7 @@ _HOW: Final = """\
 Functions are called over one kept connection, one call after another, with all of keys, limits and
 records on; medians. *Cold* is the first call of a function that has no process yet. `deno serve`
 runs the same handler without any of it, and is timed from its start to its first answer. Jobs wait
-already when their worker starts, and are timed from the first that begins to the last one's end."""
+already when their worker starts, and are timed from when the first begins to the end of all."""
 
 
 async def measured(world: World) -> dict[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HANDLERS = {
     name: f"tests.integration.jobs.handlers:{name}"
-    for name in ("echo", "steps", "plain", "note", "fails", "slow")
+    for name in ("echo", "steps", "plain", "note", "fails", "slow", "stubborn")
 }
 PATIENCE = 15.0
 _SCOPES = ("execute:jobs", "read:tables", "write:tables", "execute:rpc")

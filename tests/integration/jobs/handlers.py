@@ -71,3 +71,9 @@ async def effect(job: Job) -> Any:
     await job.call("insert_record", {"table": "job_effects", "data": data, "returning": ""})
     await asyncio.sleep(0.02)
     return job.attempt
+
+
+def stubborn(job: SyncJob) -> Any:
+    """Go on in a thread although the job was stopped, and try to write."""
+    time.sleep(0.6)
+    job.call("insert_record", {"table": "notes", "data": {"title": "too late"}})

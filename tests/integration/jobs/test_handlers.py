@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fluxbase.config import Config
 from fluxbase.errors import ConfigError
 from fluxbase.jobs.python import PythonHandlers
-from tests.integration.jobs.conftest import Stand, ended, publish, refused, submit
+from tests.integration.jobs.conftest import Stand, ended, publish, refused, submit, until
 from tests.world import USER1
 
 if TYPE_CHECKING:
@@ -157,3 +158,17 @@ async def test_an_edge_function_runs_as_the_caller(
         await refused(jobs.service, "publish_job", name="x", handler="function:x", public=True)
     ).code == "FLX208"
     await jobs.service.call("delete_function", name="double")
+
+
+async def test_a_thread_that_goes_on_after_the_end_of_its_job_does_nothing_more(
+    jobs: Stand, owner: Owner
+) -> None:
+    await publish(jobs, "stubborn", timeout_seconds=0.1, max_attempts=1)
+    told = await ended(jobs.one, await submit(jobs.one, "stubborn"))
+    assert told["error"]["code"] == "FLX503"
+
+    async def over() -> bool:
+        return f"job {told['job_id']}" not in {thread.name for thread in threading.enumerate()}
+
+    await until(over, "the end of the thread")
+    assert await owner.fetchval("SELECT count(*) FROM notes WHERE title = 'too late'") == 0

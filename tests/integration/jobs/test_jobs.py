@@ -162,7 +162,8 @@ async def test_a_double_of_a_job_that_waits_or_runs_is_not_made(jobs: Stand) -> 
     await jobs.one.call("cancel_job", job_id=first["job_id"])
     after = await submit(jobs.one, "slow", {}, dedupe_key="report")
     assert after["deduplicated"] is False
-    assert (await refused(jobs.one, "retry_job", job_id=first["job_id"])).code != "FLX901"
+    error = await refused(jobs.one, "retry_job", job_id=first["job_id"])
+    assert (error.code, "dedupe_key" in error.message) == ("FLX506", True)
 
 
 @pytest.mark.parametrize(
