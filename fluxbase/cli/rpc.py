@@ -130,7 +130,7 @@ def invoke(name: str, namespace: str, params: str, key: str | None, background: 
         found = await procedures.find(ctx, namespace, name)
         if background:
             return await _in_background(ctx, found, given, key)
-        return (await call.call(ctx, found, given, key=key)).data
+        return (await call.call(ctx, found, given, key=key)).given.data
 
     arguments: dict[str, Any] = {"name": name, "namespace": namespace, "params": given}
     if key is not None:

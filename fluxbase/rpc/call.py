@@ -48,11 +48,6 @@ class Outcome:
     ms: float
     cached: bool = False
 
-    @property
-    def data(self) -> str:
-        """The JSON that it gave."""
-        return self.given.data
-
 
 @dataclass(slots=True, eq=False)
 class Record:
