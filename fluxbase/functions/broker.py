@@ -7,6 +7,7 @@ scopes, lists, row-level security and records are the same.
 from __future__ import annotations
 
 import base64
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -30,6 +31,9 @@ _OURS: Final = frozenset(
         "keep-alive", "proxy-authorization", "proxy-connection", "expect",
     )
 )  # fmt: skip
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_FIELD: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Fetch(Protocol):
@@ -97,7 +101,8 @@ class Broker:
             )
         if method not in _METHODS:
             raise InvalidArgument("fetch: this method is not known")
-        headers = [(str(k), str(v)) for k, v in message["headers"] if str(k).lower() not in _OURS]
+        headers = [header(name, value) for name, value in message["headers"]]
+        headers = [(name, value) for name, value in headers if name not in _OURS]
         body = unpacked(message)
         status, kept, found = await self._fetch.request(method, url, headers, body)
         return {"status": status, "headers": kept, **packed(found)}
@@ -123,6 +128,20 @@ def unpacked(message: Mapping[str, Any]) -> bytes:
     if body is None:
         return b""
     return base64.b64decode(body, validate=True) if message.get("base64") else str(body).encode()
+
+
+def header(name: object, value: object) -> tuple[str, str]:
+    """Return a header of a message from the sandbox, its name in small letters.
+
+    Raises:
+        ValueError: it is none. What it says was not made by `Headers` of Deno if the function wrote
+            the message itself, so that a line break in it would begin a header of its own.
+    """
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ValueError("a header is text")  # noqa: TRY004 - all that is wrong is one error
+    if not _TOKEN.fullmatch(name) or not _FIELD.fullmatch(value):
+        raise ValueError("a header has characters that none has")
+    return name.lower(), value
 
 
 def _service(function: Function) -> Principal:

@@ -17,7 +17,7 @@ from fluxbase.errors import (
     HandlerFailed,
     InternalError,
 )
-from fluxbase.functions.broker import Broker, packed, unpacked
+from fluxbase.functions.broker import Broker, header, packed, unpacked
 from fluxbase.functions.pool import Key
 from fluxbase.toolkit.json_text import write
 
@@ -263,9 +263,9 @@ def _response(call: _Call, message: Mapping[str, Any]) -> Response:
     wrong = HandlerFailed("the function answered in a way that is not understood")
     try:
         status = int(message["status"])
-        headers = [(str(name), str(value)) for name, value in message["headers"]]
+        headers = [header(name, value) for name, value in message["headers"]]
         body = b"" if status in _NO_BODY else unpacked(message)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise wrong from None
     if not 200 <= status <= 599 or len(body) > call.functions.config.max_response:
         raise wrong

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import pytest
 
 from fluxbase.app.server import Server
 from fluxbase.egress.request import Outbound
+from fluxbase.functions.broker import Broker
 from fluxbase.functions.service import Functions
 from tests.https_server import Web
 from tests.integration.functions.conftest import deploy
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxbase.app.backend import Backend
+    from fluxbase.functions.registry import Function
+    from fluxbase.toolkit import Context
     from tests.world import Caller
 
 FETCH = """
@@ -119,3 +123,21 @@ async def test_a_listed_name_that_leads_inside_is_refused(
     answer = await asked(backend, web, admin, one, inside=False, url=f"{web.base}/data")
     assert answer["code"] == "FLX304"
     assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    "name", ["Transfer-Encoding ", "Host\t", "x: 1", "", "X\r\nHost", "transfer-encoding:", "é"]
+)
+async def test_no_header_of_a_fetch_begins_a_request_of_its_own(web: Web, name: str) -> None:
+    ctx = cast("Context", None)  # a fetch asks nothing of it
+    outbound = Outbound((ip_network("127.0.0.0/8"), ip_network("::1/128")), web.ca, 1000)
+    broker = Broker(ctx, cast("Function", SimpleNamespace(runs_as="caller")), outbound, ("*",), 9)
+    asked = {"t": "fetch", "n": 1, "url": f"{web.base}/data", "method": "GET"}
+    try:
+        good = await broker.answer({**asked, "headers": [["x-mine", "1"]]})
+        assert good["ok"]["status"] == 200
+        bad = await broker.answer({**asked, "headers": [[name, "chunked"]]})
+    finally:
+        await outbound.close()
+    assert bad["error"]["code"] == "FLX101"
+    assert len(web.heads) == 1
