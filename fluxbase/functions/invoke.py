@@ -161,8 +161,8 @@ async def _run(call: _Call) -> Response:
         code = await functions.registry.code(function)
         limits = {"response": functions.config.max_response}
         await process.send({"t": "load", "code": code, "env": env, "limits": limits})
-        while (message := await process.receive())["t"] != "loaded":
-            if message["t"] == "log":
+        while (message := await process.receive()).get("t") != "loaded":
+            if message.get("t") == "log":
                 await _told(call, message)
             else:
                 raise _threw(call, message)
@@ -207,14 +207,17 @@ async def _converse(call: _Call, process: Process) -> Response:
     async def answer(message: Mapping[str, Any]) -> None:
         async with slots:
             reply = await broker.answer(message)
-        with suppress(HandlerFailed):  # whoever waits for the function is told that it ended
-            await process.send(reply)
+            # In its slot: what the function does not read waits in the memory of the server.
+            with suppress(HandlerFailed):  # whoever waits for the function is told that it ended
+                await process.send(reply)
 
     try:
         while True:
             message = await process.receive()
             kind = message.get("t")
             if kind in ("call", "fetch"):
+                if len(asking) > _AT_ONCE + 2 * functions.config.max_calls:
+                    raise HandlerFailed("the function asked for more at once than it may")
                 task = asyncio.create_task(answer(message))
                 asking.add(task)
                 task.add_done_callback(asking.discard)

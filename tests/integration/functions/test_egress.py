@@ -141,3 +141,18 @@ async def test_no_header_of_a_fetch_begins_a_request_of_its_own(web: Web, name: 
         await outbound.close()
     assert bad["error"]["code"] == "FLX101"
     assert len(web.heads) == 1
+
+
+@pytest.mark.parametrize(("error", "code"), [(RuntimeError, "FLX901"), (TimeoutError, "FLX503")])
+async def test_a_function_is_told_of_every_failure_and_not_left_waiting(
+    error: type[Exception], code: str
+) -> None:
+    class Failing:
+        async def request(self, *_: object) -> tuple[int, list[tuple[str, str]], bytes]:
+            raise error
+
+    function = cast("Function", SimpleNamespace(runs_as="caller"))
+    broker = Broker(cast("Context", None), function, Failing(), ("*",), 9)
+    asked = {"t": "fetch", "n": 7, "url": "https://a.test/", "method": "GET", "headers": []}
+    reply = await broker.answer(asked)
+    assert (reply["n"], reply["error"]["code"]) == (7, code)
