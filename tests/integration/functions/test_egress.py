@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from fluxbase.app.server import Server
+from fluxbase.egress.fetch import Egress, Unreachable
 from fluxbase.egress.request import Outbound
 from fluxbase.functions.broker import Broker
 from fluxbase.functions.service import Functions
@@ -148,11 +149,44 @@ async def test_a_function_is_told_of_every_failure_and_not_left_waiting(
     error: type[Exception], code: str
 ) -> None:
     class Failing:
-        async def request(self, *_: object) -> tuple[int, list[tuple[str, str]], bytes]:
+        async def request(
+            self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+        ) -> tuple[int, list[tuple[str, str]], bytes]:
+            del method, url, headers, body
             raise error
 
     function = cast("Function", SimpleNamespace(runs_as="caller"))
     broker = Broker(cast("Context", None), function, Failing(), ("*",), 9)
-    asked = {"t": "fetch", "n": 7, "url": "https://a.test/", "method": "GET", "headers": []}
+    asked: dict[str, Any] = {
+        "t": "fetch",
+        "n": 7,
+        "url": "https://a.test/",
+        "method": "GET",
+        "headers": [],
+    }
     reply = await broker.answer(asked)
     assert (reply["n"], reply["error"]["code"]) == (7, code)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127\u30020\u30020\u30021",
+        "\uff11\uff12\uff17\u30020\u30020\u30021",
+        "\u246027\uff610\uff610\uff611",
+        "[::1]",
+        "127.1",
+        "0x7f.1",
+    ],
+)
+async def test_no_spelling_of_an_inner_address_is_connected_to(web: Web, host: str) -> None:
+    outbound = Outbound((), web.ca, 1000)
+    try:
+        with pytest.raises(Unreachable):
+            await outbound.request("GET", f"https://{host}:{web.port}/data", [], b"")
+        with pytest.raises(Unreachable):
+            await Egress((), web.ca).fetch(f"https://{host}:{web.port}/data")
+    finally:
+        await outbound.close()
+    assert web.asked == []
