@@ -463,6 +463,18 @@ async def test_files_are_read_by_importing_them_only_where_bubblewrap_is_off(
     assert found == ([SECRET] if sandbox == "deno" else [])
 
 
+@pytest.mark.parametrize(
+    "file", ["/proc/self/environ", "/proc/1/cmdline", "/dev/zero", "/dev/urandom", "/etc/passwd"]
+)
+async def test_whoever_bundles_has_neither_an_environment_to_import_nor_a_file_without_end(
+    stand: tuple[Functions, Caller, Caller], file: str
+) -> None:
+    _, admin, _ = stand
+    with pytest.raises(Refused) as caught:
+        await admin.call("deploy_function", name="b", code=READS.replace("FILE", file), public=True)
+    assert (caught.value.code, "Module not found" in caught.value.message) == ("FLX101", True)
+
+
 async def test_all_processes_end_with_the_room(backend: Backend, home: Path) -> None:
     memory = 140 * MIB
     async with standing(backend, home, memory=memory) as (_, client):
