@@ -71,7 +71,7 @@ class _Lines:
 
     def add(self, level: object, text: object) -> tuple[str, str]:
         known = level if isinstance(level, str) and level in _LEVELS else "info"
-        line = str(text).replace("\0", "\N{REPLACEMENT CHARACTER}")[:_LONGEST_LINE]
+        line = _storable(text, _LONGEST_LINE)
         size = len(line.encode(errors="replace"))
         if size > self.left or len(self.kept) >= _MOST_LINES:
             self.lost += 1
@@ -137,7 +137,8 @@ async def invoke(
                 await asyncio.shield(_keep(call, status, told))
             raise
     functions.count("completed")
-    await _keep(call, "completed", None)
+    # Who leaves at this moment does not take the record of the call along.
+    await asyncio.shield(_keep(call, "completed", None))
     return response
 
 
@@ -257,9 +258,14 @@ def _threw(call: _Call, message: Mapping[str, Any]) -> HandlerFailed:
         return HandlerFailed("the function spoke in a way that is not understood")
     _overheard(call, *call.lines.add("error", message.get("stack") or message.get("message")))
     return HandlerFailed(
-        f"the function threw {str(message.get('message'))[:_SHOWN]}",
+        f"the function threw {_storable(message.get('message'), _SHOWN)}",
         hint="get_function_logs shows where",
     )
+
+
+def _storable(text: object, most: int) -> str:
+    """Return a text of a function as Postgres can keep it."""
+    return str(text)[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _response(call: _Call, message: Mapping[str, Any]) -> Response:

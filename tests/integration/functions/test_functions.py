@@ -167,6 +167,29 @@ async def test_what_it_writes_is_kept_for_its_caller_alone(
         assert (await admin.call("get_function_logs", **question))["count"] == 1
 
 
+async def test_texts_that_the_server_cannot_keep_are_mended_and_end_no_call(
+    admin: Caller, one: Caller
+) -> None:
+    code = r"""export default async (req: Request) => {
+      const cut = "\ud83d";
+      console.log("cut", cut, "\\ud83d", cut + cut);
+      if (await req.text()) throw new Error("a\0b" + cut);
+      try { await fluxbase.query("notes" + cut); } catch (e) { return Response.json(e.code); }
+    };"""
+    await deploy(admin, "cut", code)
+    answer = await one.call("invoke_function", name="cut")
+    assert answer["body"] == "FLX201"
+    logs = await one.call("get_function_logs", execution_id=answer["execution_id"])
+    [line] = logs["executions"][0]["lines"]
+    assert line["message"] == "cut \ufffd \\ud83d \ufffd\ufffd"
+    error = await refused(one, "invoke_function", name="cut", body="throw")
+    assert error.message == "the function threw Error: a\ufffdb\ufffd"
+    logs = await one.call("get_function_logs", name="cut")
+    assert [(e["status"], e["error"]) for e in logs["executions"]] == [
+        ("failed", error.message), ("completed", None),
+    ]  # fmt: skip
+
+
 async def test_a_new_version_is_in_force_at_once_and_can_be_taken_back(
     admin: Caller, one: Caller
 ) -> None:
