@@ -17,7 +17,7 @@ from fluxbase.errors import (
     HandlerFailed,
     InternalError,
 )
-from fluxbase.functions.broker import Broker, header, packed, unpacked
+from fluxbase.functions.broker import Broker, header, packed, unpacked, whose
 from fluxbase.functions.pool import Key
 from fluxbase.toolkit.json_text import write
 
@@ -155,7 +155,7 @@ async def _within(call: _Call, seconds: float) -> Response:
 async def _run(call: _Call) -> Response:
     functions, function, who = call.functions, call.function, call.ctx.who
     env, stamp = await functions.environment(function.namespace)
-    caller = "" if function.isolation == "shared" else f"{who.kind} {who.holder} {who.owner}"
+    caller = "" if function.isolation == "shared" else whose(who)
     key = Key(function.id, function.version, caller, stamp)
 
     async def load(process: Process) -> None:

@@ -230,6 +230,20 @@ async def test_nothing_of_one_caller_is_left_for_another(
     assert (first["body"], second["body"]) == ("1", "2")
 
 
+async def test_nothing_of_one_caller_is_left_behind_one_that_runs_as_service(
+    admin: Caller, one: Caller, two: Caller
+) -> None:
+    counts = "let n = 0; export default () => new Response(String(++n))"
+    await deploy(admin, "counts", counts, required_roles=["service_role"])
+    asks = "export default async () => (await fluxbase.invoke('counts')).body"
+    await deploy(admin, "asks", asks, runs_as="service")
+
+    async def count(caller: Caller) -> str:
+        return (await caller.call("invoke_function", name="asks"))["body"]
+
+    assert [await count(one), await count(one), await count(two)] == ["1", "2", "1"]
+
+
 async def test_what_a_call_left_running_stands_still_until_the_next(
     admin: Caller, one: Caller
 ) -> None:
