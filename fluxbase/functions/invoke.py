@@ -289,7 +289,7 @@ async def _keep(call: _Call, status: str, error: str | None) -> None:
         namespace=call.function.namespace,
         name=call.function.name,
         version=call.function.version,
-        holder=call.ctx.who.owner,
+        holder=whose(call.ctx.who),
         status=status,
         http_status=call.status,
         error=error,
