@@ -73,7 +73,7 @@ class Broker:
         most: int,
     ) -> None:
         self._ctx = ctx
-        self._who = _service(function) if function.runs_as == "service" else None
+        self._who = _service(function, ctx.who) if function.runs_as == "service" else None
         self._fetch = fetch
         self._egress = egress
         self._left = most
@@ -141,6 +141,11 @@ def unpacked(message: Mapping[str, Any]) -> bytes:
     return base64.b64decode(body, validate=True) if message.get("base64") else str(body).encode()
 
 
+def whose(who: Principal) -> str:
+    """Return what tells callers apart: a user with other claims is another one."""
+    return f"{who.kind} {who.holder} {who.owner}"
+
+
 def _known(error: Exception) -> FluxbaseError:
     if isinstance(error, FluxbaseError):
         return error
@@ -166,7 +171,7 @@ def header(name: object, value: object) -> tuple[str, str]:
     return name.lower(), value
 
 
-def _service(function: Function) -> Principal:
+def _service(function: Function, who: Principal) -> Principal:
     return Principal(
         kind="service_key",
         id=f"function:{function.full_name}",
@@ -174,4 +179,6 @@ def _service(function: Function) -> Principal:
         role="service_role",
         claims='{"role":"service_role"}',
         scopes=frozenset({ALL_SCOPES}),
+        # What it invokes in turn is still for this caller: processes and counts are not shared.
+        client_id=whose(who),
     )

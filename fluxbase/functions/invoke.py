@@ -17,7 +17,7 @@ from fluxbase.errors import (
     HandlerFailed,
     InternalError,
 )
-from fluxbase.functions.broker import Broker, header, packed, unpacked
+from fluxbase.functions.broker import Broker, header, packed, unpacked, whose
 from fluxbase.functions.pool import Key
 from fluxbase.toolkit.json_text import write
 
@@ -71,7 +71,7 @@ class _Lines:
 
     def add(self, level: object, text: object) -> tuple[str, str]:
         known = level if isinstance(level, str) and level in _LEVELS else "info"
-        line = str(text).replace("\0", "\N{REPLACEMENT CHARACTER}")[:_LONGEST_LINE]
+        line = _storable(text, _LONGEST_LINE)
         size = len(line.encode(errors="replace"))
         if size > self.left or len(self.kept) >= _MOST_LINES:
             self.lost += 1
@@ -135,7 +135,8 @@ async def invoke(
             with suppress(FluxbaseError):  # what happened matters more than its record
                 await asyncio.shield(_keep(call, status, told))
             raise
-    await _keep(call, "completed", None)
+    # Who leaves at this moment does not take the record of the call along.
+    await asyncio.shield(_keep(call, "completed", None))
     return response
 
 
@@ -152,7 +153,7 @@ async def _within(call: _Call, seconds: float) -> Response:
 async def _run(call: _Call) -> Response:
     functions, function, who = call.functions, call.function, call.ctx.who
     env, stamp = await functions.environment(function.namespace)
-    caller = "" if function.isolation == "shared" else f"{who.kind} {who.holder} {who.owner}"
+    caller = "" if function.isolation == "shared" else whose(who)
     key = Key(function.id, function.version, caller, stamp)
 
     async def load(process: Process) -> None:
@@ -255,9 +256,14 @@ def _threw(call: _Call, message: Mapping[str, Any]) -> HandlerFailed:
         return HandlerFailed("the function spoke in a way that is not understood")
     _overheard(call, *call.lines.add("error", message.get("stack") or message.get("message")))
     return HandlerFailed(
-        f"the function threw {str(message.get('message'))[:_SHOWN]}",
+        f"the function threw {_storable(message.get('message'), _SHOWN)}",
         hint="get_function_logs shows where",
     )
+
+
+def _storable(text: object, most: int) -> str:
+    """Return a text of a function as Postgres can keep it."""
+    return str(text)[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _response(call: _Call, message: Mapping[str, Any]) -> Response:
@@ -281,7 +287,7 @@ async def _keep(call: _Call, status: str, error: str | None) -> None:
         namespace=call.function.namespace,
         name=call.function.name,
         version=call.function.version,
-        holder=call.ctx.who.owner,
+        holder=whose(call.ctx.who),
         status=status,
         http_status=call.status,
         error=error,

@@ -9,8 +9,13 @@ let numbers = 0;
 let handler;
 let bounds = { response: 1 << 20 };
 
+// Half a surrogate pair, as of a text that was cut in an emoji: no JSON of the server has it.
+const HALF = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g;
+
 function say(message) {
-  const bytes = encoder.encode(JSON.stringify(message) + "\n");
+  let text = JSON.stringify(message);
+  if (text.includes("\\ud")) text = text.replace(HALF, "$1\\ufffd");
+  const bytes = encoder.encode(text + "\n");
   for (let done = 0; done < bytes.length;) done += stdout.writeSync(bytes.subarray(done));
 }
 

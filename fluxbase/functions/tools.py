@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fluxbase.errors import InvalidArgument, TooLarge
 from fluxbase.functions import invoke, registry
-from fluxbase.functions.broker import packed
+from fluxbase.functions.broker import packed, whose
 from fluxbase.functions.service import Functions
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonValue, write
@@ -166,7 +166,7 @@ async def get_function_logs(
         namespace=None if name is None else namespace,
         name=name,
         id=execution_id,
-        holder=None if ctx.who.is_service else ctx.who.owner,
+        holder=None if ctx.who.is_service else whose(ctx.who),
         most=limit,
     )
     ctx.rows = len(rows)

@@ -169,6 +169,29 @@ async def test_what_it_writes_is_kept_for_its_caller_alone(
         assert (await admin.call("get_function_logs", **question))["count"] == 1
 
 
+async def test_texts_that_the_server_cannot_keep_are_mended_and_end_no_call(
+    admin: Caller, one: Caller
+) -> None:
+    code = r"""export default async (req: Request) => {
+      const cut = "\ud83d";
+      console.log("cut", cut, "\\ud83d", cut + cut);
+      if (await req.text()) throw new Error("a\0b" + cut);
+      try { await fluxbase.query("notes" + cut); } catch (e) { return Response.json(e.code); }
+    };"""
+    await deploy(admin, "cut", code)
+    answer = await one.call("invoke_function", name="cut")
+    assert answer["body"] == "FLX201"
+    logs = await one.call("get_function_logs", execution_id=answer["execution_id"])
+    [line] = logs["executions"][0]["lines"]
+    assert line["message"] == "cut \ufffd \\ud83d \ufffd\ufffd"
+    error = await refused(one, "invoke_function", name="cut", body="throw")
+    assert error.message == "the function threw Error: a\ufffdb\ufffd"
+    logs = await one.call("get_function_logs", name="cut")
+    assert [(e["status"], e["error"]) for e in logs["executions"]] == [
+        ("failed", error.message), ("completed", None),
+    ]  # fmt: skip
+
+
 async def test_a_new_version_is_in_force_at_once_and_can_be_taken_back(
     admin: Caller, one: Caller
 ) -> None:
@@ -207,6 +230,20 @@ async def test_nothing_of_one_caller_is_left_for_another(
     first = await one.call("invoke_function", name="shared")
     second = await two.call("invoke_function", name="shared")
     assert (first["body"], second["body"]) == ("1", "2")
+
+
+async def test_nothing_of_one_caller_is_left_behind_one_that_runs_as_service(
+    admin: Caller, one: Caller, two: Caller
+) -> None:
+    counts = "let n = 0; export default () => new Response(String(++n))"
+    await deploy(admin, "counts", counts, required_roles=["service_role"])
+    asks = "export default async () => (await fluxbase.invoke('counts')).body"
+    await deploy(admin, "asks", asks, runs_as="service")
+
+    async def count(caller: Caller) -> str:
+        return (await caller.call("invoke_function", name="asks"))["body"]
+
+    assert [await count(one), await count(one), await count(two)] == ["1", "2", "1"]
 
 
 async def test_what_a_call_left_running_stands_still_until_the_next(
