@@ -143,7 +143,7 @@ class Process:
     async def end(self) -> None:
         """Kill it and wait until it is gone."""
         self.stop("it was ended")
-        await self._child.wait()
+        await self._gone()
         self._errors.cancel()
         with suppress(asyncio.CancelledError):
             await self._errors
@@ -173,6 +173,17 @@ class Process:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self._deno, number)
 
+    async def _gone(self) -> None:
+        """Kill it and wait until it is gone."""
+        self._kill()
+        stdout = self._child.stdout
+        assert stdout is not None  # noqa: S101
+        # What nobody takes in would keep its end from being heard of.
+        with suppress(RuntimeError, ConnectionError):  # somebody else reads it
+            while await stdout.read(1 << 16):
+                pass
+        await self._child.wait()
+
     async def _broke(self, fault: str) -> HandlerFailed:
         self.stop(fault)
         return await self._why()
@@ -183,8 +194,7 @@ class Process:
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._child.wait()
-        self._kill()
-        await self._child.wait()
+        await self._gone()
         said = await self._errors if not self._errors.cancelled() else ""
         fault = self._fault or _ended(said)
         self._fault = fault
