@@ -255,7 +255,8 @@ class Auth(Section):
     )
     peppers_file: Path = Field(
         default=Path(".fluxbase/peppers"),
-        description="Where a generated pepper is kept (mode 0600). Losing it voids every key.",
+        description="Where a generated pepper is kept (mode 0600). Losing it voids every key, and "
+        "every secret of functions.",
     )
     key_cache: Annotated[Duration, Field(gt=0, le=5)] = Field(
         default=5.0, description="How long a key is trusted without asking Postgres; at most 5s."

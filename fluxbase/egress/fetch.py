@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from fluxbase.egress.addresses import is_allowed
 from fluxbase.errors import FluxbaseError
@@ -114,10 +115,19 @@ class Resolver(AbstractResolver):
 
 
 def is_literal(name: str) -> bool:
-    """Return whether a host is an address in any spelling, not a name."""
+    """Return whether a host is an address in any spelling, not a name.
+
+    It is read as the client reads it, who asks no resolver for an address: in other digits and
+    with other dots it is the same one.
+    """
     try:
-        ip_address(name)
+        host = URL.build(scheme="https", host=name).raw_host or ""
+    except ValueError:
+        return True  # no name at least
+    host = host.rstrip(".")
+    try:
+        ip_address(host)
     except ValueError:
         # `127.1`, `2130706433` and `0x7f000001` are addresses too, to whoever resolves them.
-        return name.rpartition(".")[2].isdigit() or name.lower().startswith("0x")
+        return host.rpartition(".")[2].isdigit() or host.lower().startswith("0x")
     return True

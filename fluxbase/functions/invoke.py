@@ -17,7 +17,7 @@ from fluxbase.errors import (
     HandlerFailed,
     InternalError,
 )
-from fluxbase.functions.broker import Broker, packed, unpacked
+from fluxbase.functions.broker import Broker, header, packed, unpacked
 from fluxbase.functions.pool import Key
 from fluxbase.toolkit.json_text import write
 
@@ -159,8 +159,8 @@ async def _run(call: _Call) -> Response:
         code = await functions.registry.code(function)
         limits = {"response": functions.config.max_response}
         await process.send({"t": "load", "code": code, "env": env, "limits": limits})
-        while (message := await process.receive())["t"] != "loaded":
-            if message["t"] == "log":
+        while (message := await process.receive()).get("t") != "loaded":
+            if message.get("t") == "log":
                 await _told(call, message)
             else:
                 raise _threw(call, message)
@@ -205,14 +205,17 @@ async def _converse(call: _Call, process: Process) -> Response:
     async def answer(message: Mapping[str, Any]) -> None:
         async with slots:
             reply = await broker.answer(message)
-        with suppress(HandlerFailed):  # whoever waits for the function is told that it ended
-            await process.send(reply)
+            # In its slot: what the function does not read waits in the memory of the server.
+            with suppress(HandlerFailed):  # whoever waits for the function is told that it ended
+                await process.send(reply)
 
     try:
         while True:
             message = await process.receive()
             kind = message.get("t")
             if kind in ("call", "fetch"):
+                if len(asking) > _AT_ONCE + 2 * functions.config.max_calls:
+                    raise HandlerFailed("the function asked for more at once than it may")
                 task = asyncio.create_task(answer(message))
                 asking.add(task)
                 task.add_done_callback(asking.discard)
@@ -261,9 +264,9 @@ def _response(call: _Call, message: Mapping[str, Any]) -> Response:
     wrong = HandlerFailed("the function answered in a way that is not understood")
     try:
         status = int(message["status"])
-        headers = [(str(name), str(value)) for name, value in message["headers"]]
+        headers = [header(name, value) for name, value in message["headers"]]
         body = b"" if status in _NO_BODY else unpacked(message)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise wrong from None
     if not 200 <= status <= 599 or len(body) > call.functions.config.max_response:
         raise wrong

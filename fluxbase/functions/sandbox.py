@@ -28,6 +28,7 @@ _PROBE: Final = 10.0  # seconds
 _FILES: Final = 256
 _FILE_SIZE: Final = 16 << 20
 _ADDRESSES: Final = 64 << 30  # V8 reserves much of which it touches little
+_BUNDLING: Final = 2 << 30  # of memory
 _TMP: Final = "/tmp"  # noqa: S108 - the sandbox's own
 _NOWHERE: Final = "/dev/null/deno"  # keeps nothing there
 _QUIET: Final = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", "DENO_DIR": _NOWHERE}
@@ -35,9 +36,13 @@ _NETWORK: Final = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc
 _CLOSED: Final = (
     "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--as-pid-1",
     "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--hostname", "deno",
-    # Node's modules, which packages of npm use, end Deno where there is no /proc.
-    "--dev", "/dev", "--proc", "/proc", "--size", str(_FILE_SIZE), "--tmpfs", _TMP,
+    "--size", str(_FILE_SIZE), "--tmpfs", _TMP,
 )  # fmt: skip
+# Node's modules, which packages of npm use, end Deno where there is no /proc.
+_SYSTEM: Final = ("--dev", "/dev", "--proc", "/proc")
+# Whoever bundles reads what the code imports: of /proc that would be the environment with all that
+# it says of proxies, and some devices never end.
+_NO_SYSTEM: Final = ("--dev-bind", "/dev/null", "/dev/null")
 _RUN: Final = (
     "run", "--quiet", "--no-prompt", "--no-remote", "--no-npm", "--cached-only", "--no-config",
     "--no-lock", "--no-code-cache",
@@ -65,7 +70,16 @@ class Sandbox:
             dies = [shutil.which("setpriv") or "setpriv", "--pdeathsig", "KILL", "--"]
             clean = ["/usr/bin/env", "-i", "-C", "/", *_pairs(_QUIET)]
             return [*limits, *dies, *clean, self.deno, *_RUN, heap, str(RUNNER)]
-        inside = [*self.walls(), "--ro-bind", str(RUNNER), "/runner.js", "--chdir", _TMP, "--"]
+        inside = [
+            *self.walls(),
+            *_SYSTEM,
+            "--ro-bind",
+            str(RUNNER),
+            "/runner.js",
+            "--chdir",
+            _TMP,
+            "--",
+        ]
         return [*limits, *inside, "/deno", *_RUN, heap, "/runner.js"]
 
     def bundle(self, work: Path, cache: Path, environment: Mapping[str, str]) -> list[str]:
@@ -75,7 +89,7 @@ class Sandbox:
         """
         what = ["bundle", "--quiet", "--no-config", "--no-lock", "--platform", "deno"]
         what += ["--sourcemap=inline", "--packages", "bundle"]
-        limits = _limits(core=0, nofile=4096)
+        limits = _limits(core=0, nofile=4096, data=_BUNDLING)
         if self.bubblewrap is None:
             known = {**_QUIET, **environment, "DENO_DIR": str(cache), "HOME": str(work)}
             clean = ["/usr/bin/env", "-i", "-C", str(work / "in"), *_pairs(known)]
@@ -85,7 +99,7 @@ class Sandbox:
         paths = [value for value in environment.values() if value.startswith("/")]
         for path in {*_NETWORK, *paths}:
             walls += ["--ro-bind-try", path, path]
-        walls += ["--bind", str(cache), "/cache", "--ro-bind", str(work / "in"), "/in"]
+        walls += [*_NO_SYSTEM, "--bind", str(cache), "/cache", "--ro-bind", str(work / "in"), "/in"]
         walls += ["--bind", str(work / "out"), "/out", "--chdir", "/in", "--"]
         return [*limits, *walls, "/deno", *what, "-o", "/out/module.js"]
 
@@ -115,7 +129,7 @@ async def find_sandbox(config: Config) -> Sandbox:
     libraries = tuple(_LIBRARY.findall(await _said("ldd", deno))) if bubblewrap else ()
     found = Sandbox(deno, bubblewrap, libraries)
     if bubblewrap is not None:
-        said = await _said(*found.walls(), "--", "/deno", "--version")
+        said = await _said(*found.walls(), *_SYSTEM, "--", "/deno", "--version")
     else:
         said = await _said(deno, "--version")
     if not said.startswith("deno "):

@@ -1,28 +1,23 @@
-"""Secrets of functions: sealed in the database, opened for functions; it must not tell them.
-
-Each is sealed with AES-256-GCM under a key derived from a pepper, which is not in the database. Its
-namespace and name are authenticated with it, so that a row copied to another name does not open.
-"""
+"""Secrets of functions: sealed in the database, opened for functions; it must not tell them."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from fluxbase.auth.box import Box, Sealed
 from fluxbase.errors import ConfigError, HandlerFailed, InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fluxbase.auth.pepper import Peppers
     from fluxbase.db.database import Database
     from fluxbase.db.types import Record
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +27,6 @@ MOST: Final = 100
 _NAMESPACE: Final = re.compile(r"\*|[a-z][a-z0-9_-]{0,62}")
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _TAKEN: Final = ("FLUXBASE_", "DENO_")
-_NONCE: Final = 12
 _LIVE: Final = 5.0  # seconds, for when announcements cannot be heard
 
 
@@ -55,7 +49,7 @@ class Secrets:
 
     def __init__(self, database: Database, peppers: Peppers) -> None:
         self._database = database
-        self._peppers = peppers
+        self._box = Box(peppers, "secrets")
         self._known: dict[str, _Known] = {}
         self._forgotten = 0
 
@@ -72,7 +66,7 @@ class Secrets:
         asked, count = time.monotonic(), self._forgotten
         rows = await self._database.admin("load_secrets", namespace=namespace)
         try:
-            opened = Opened({row["name"]: self._open(row) for row in rows})
+            opened = Opened({row["name"]: self._told(row, self._box.open) for row in rows})
         except ConfigError as error:  # whoever calls a function need not know why
             raise HandlerFailed("the secrets of the function cannot be opened") from error
         if count == self._forgotten:  # else they changed while they were being read
@@ -124,41 +118,26 @@ class Secrets:
         done = 0
         async with self._database.administer() as run:
             for row in await run("lock_secrets"):
-                value = self._open(row)  # all of them, so that one that is lost is found out
-                if row["pepper"] == self._peppers.current:
-                    continue
-                await run("seal_secret", **self._seal(row["namespace"], row["name"], value))
-                done += 1
+                sealed = self._told(row, self._box.renewed)
+                if sealed is not None:
+                    place = {"namespace": row["namespace"], "name": row["name"]}
+                    await run("seal_secret", **place, **sealed._asdict())
+                    done += 1
         self.forget()
         return done
 
     def _seal(self, namespace: str, name: str, value: str) -> dict[str, object]:
-        nonce = os.urandom(_NONCE)
-        key = AESGCM(self._peppers.derive("secrets"))
-        return {
-            "namespace": namespace,
-            "name": name,
-            "pepper": self._peppers.current,
-            "nonce": nonce,
-            "sealed": key.encrypt(nonce, value.encode(), _place(namespace, name)),
-        }
+        sealed = self._box.seal(value, namespace, name)
+        return {"namespace": namespace, "name": name, **sealed._asdict()}
 
-    def _open(self, row: Record) -> str:
-        # The named one first; but a pepper may have been given another name since.
-        versions = sorted(self._peppers.ring, key=lambda version: version != row["pepper"])
-        place = _place(row["namespace"], row["name"])
-        for version in versions:
-            key = AESGCM(self._peppers.derive("secrets", version))
-            try:
-                return key.decrypt(row["nonce"], row["sealed"], place).decode()
-            except InvalidTag:
-                continue
-        log.error("the secret %s of %s cannot be opened", row["name"], row["namespace"])
-        raise ConfigError(
-            "a secret cannot be opened: the pepper that it was sealed with is missing, or its row "
-            "was changed",
-            hint="put the old pepper into auth.peppers again, or set the secret anew",
-        )
+    def _told(self, row: Record, ask: Callable[..., T]) -> T:
+        """Return what the box tells of a row; the log says which one it cannot open."""
+        namespace, name = row["namespace"], row["name"]
+        try:
+            return ask(Sealed(row["pepper"], row["nonce"], row["sealed"]), namespace, name)
+        except ConfigError:
+            log.error("the secret %s of %s cannot be opened", name, namespace)  # noqa: TRY400 - its trace says no more
+            raise
 
 
 def check_namespace(namespace: str) -> None:
@@ -187,7 +166,3 @@ def check(name: str, value: str) -> None:
         raise InvalidArgument(f"value: at most {MOST_BYTES} bytes")
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
         raise InvalidArgument("value: it is no valid text")
-
-
-def _place(namespace: str, name: str) -> bytes:
-    return f"fluxbase secret\0{namespace}\0{name}".encode()

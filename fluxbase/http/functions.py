@@ -35,14 +35,18 @@ _JSON: Final = (b"content-type", b"application/json")
 _WITHHELD: Final = frozenset(
     (b"authorization", b"cookie", b"x-client-key", b"x-service-key", b"content-length", b"host")
 )
-# The connection's own, the server's own, and what would make an origin of this one the author's.
+# The connection's own, the server's own, what would make an origin of this one the author's, and
+# what a proxy before the server takes for its orders.
 _DROPPED: Final = frozenset(
     (
         "connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "trailer",
         "te", "set-cookie", "content-security-policy", "strict-transport-security", "x-request-id",
         "x-content-type-options", "clear-site-data", "service-worker-allowed", "alt-svc",
+        "x-execution-id", "ratelimit", "ratelimit-policy", "nel", "report-to",
+        "reporting-endpoints", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url",
     )
 )  # fmt: skip
+_DROPPED_ALL: Final = ("access-control-", "x-accel-", "proxy-")
 _SAFE: Final = (b"content-security-policy", b"default-src 'none'; sandbox")
 
 
@@ -167,6 +171,6 @@ def _sent(scope: Scope, body: bytes) -> Sent:
 def _kept(made: Made) -> Headers:
     headers: Headers = [_SAFE, (b"x-execution-id", made.execution.encode())]
     for name, value in made.headers:
-        if name not in _DROPPED and not name.startswith("access-control-"):
+        if name not in _DROPPED and not name.startswith(_DROPPED_ALL):
             headers.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
     return headers

@@ -119,7 +119,7 @@ async def call(
     if procedure.cache_seconds:
         place = place_of(ctx, procedure, params, most)
         kept = answers.find(place)
-        if kept is not None:
+        if kept is not None and not record.begun:
             ctx.rows = kept.rows
             return Outcome(kept, record.ms, cached=True)
     try:

@@ -70,7 +70,7 @@ class _Running(call.Record):
                     truncated=None if given is None else given.truncated,
                     data=None if given is None else given.data,
                 )
-            except Unavailable:
+            except FluxbaseError:
                 await asyncio.sleep(1)
             else:
                 return

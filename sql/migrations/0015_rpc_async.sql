@@ -30,20 +30,15 @@ COMMENT ON COLUMN rpc.runs.reader IS 'Who may read what it gave: the caller, wit
 COMMENT ON COLUMN rpc.runs.effect_key IS 'The idempotency key of its transaction, by which is known whether that was committed.';
 COMMENT ON COLUMN rpc.runs.lease_until IS 'Until then its server has promised to be heard of again.';
 
--- Ends what a server left behind that is not heard of any more. Whether a write was committed stands
--- in platform.idempotency, where its own transaction has put its answer.
+-- Ends what a server left behind that is not heard of any more.
 CREATE FUNCTION rpc.settle_runs() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  lost record;
+  lost uuid;
 BEGIN
   FOR lost IN
-    SELECT r.execution, i.answer FROM rpc.runs r
-    LEFT JOIN platform.idempotency i ON i.principal = r.reader AND i.key = r.effect_key AND i.arguments_mac = r.call_mac
-    WHERE r.ended_at IS NULL AND r.lease_until < clock_timestamp() FOR UPDATE OF r SKIP LOCKED
+    SELECT r.execution FROM rpc.runs r WHERE r.ended_at IS NULL AND r.lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED
   LOOP
-    PERFORM rpc.finish_run(lost.execution, CASE WHEN lost.answer IS NULL THEN 'failed' ELSE 'completed' END,
-      CASE WHEN lost.answer IS NULL THEN 'the server that ran it went away' END, (lost.answer::json ->> 2)::bigint,
-      (lost.answer::json ->> 3)::boolean, lost.answer::json ->> 1);
+    PERFORM rpc.finish_run(lost, 'failed', 'the server that ran it went away', NULL, NULL, NULL);
   END LOOP;
   UPDATE rpc.runs SET data = NULL WHERE data IS NOT NULL AND ended_at < now() - interval '1 day';
 END $$;
@@ -77,12 +72,22 @@ BEGIN
   END IF;
 END $$;
 
--- What was completed stays so, whoever finds out something else later; of a caller's answers the last 50 are kept.
+-- Keeps how a run ended. Whether a write was committed its server may not know; it stands in platform.idempotency,
+-- where its own transaction has put its answer. What was completed stays so, whoever finds out something else later.
+-- Of a caller's answers the last 50 are kept.
 CREATE FUNCTION rpc.finish_run(id uuid, status text, error text, rows bigint, truncated boolean, data text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   whose text;
+  answer json;
 BEGIN
+  SELECT i.answer::json INTO answer FROM rpc.runs r JOIN platform.idempotency i
+    ON i.principal = r.reader AND i.key = r.effect_key AND i.arguments_mac = r.call_mac
+    WHERE r.execution = $1 AND $2 <> 'completed' AND i.answer IS NOT NULL;
+  IF FOUND THEN
+    PERFORM rpc.finish_run($1, 'completed', NULL, (answer ->> 2)::bigint, (answer ->> 3)::boolean, answer ->> 1);
+    RETURN;
+  END IF;
   UPDATE rpc.executions e SET status = $2, error = $3, rows = $4,
       duration_ms = round(extract(epoch FROM clock_timestamp() - e.started_at)::numeric * 1000, 2)
     WHERE e.id = $1 AND e.status <> 'completed' RETURNING e.holder INTO whose;

@@ -21,6 +21,7 @@ from fluxbase.app.server import Server
 from fluxbase.auth.keys import NewKey
 from fluxbase.config.functions import Functions as Rules
 from fluxbase.egress.request import Outbound
+from fluxbase.functions.process import Process
 from fluxbase.functions.service import Functions
 from tests.world import USER1, Caller, Refused
 
@@ -201,6 +202,10 @@ def json_text(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
+FLOOD: Final = """
+const bytes = new TextEncoder().encode('LINE\\n'.repeat(50_000));
+for (;;) Deno.stdout.writeSync(bytes);
+"""
 FATAL: Final = {
     "spins": ("for (;;);", "FLX801", "processor time"),
     "spins in a promise": ("const f = () => Promise.resolve().then(f); await f();", "FLX801", ""),
@@ -233,6 +238,12 @@ FATAL: Final = {
         "FLX801", "",
     ),
     "floods its log": ("for (;;) console.log('x'.repeat(1000));", "FLX801", "wrote more"),
+    "floods its calls": (FLOOD.replace("LINE", '{"t":"call"}'), "FLX801", "at once"),
+    "floods with empty lines of its log": (FLOOD.replace("LINE", '{"t":"log"}'), "FLX801", "wrote"),
+    "says nothing that has a meaning": (
+        "Deno.stdout.writeSync(new TextEncoder().encode('{}\\n')); await new Promise(() => {});",
+        "FLX801", "not understood",
+    ),
     "answers too much": ("return new Response('x'.repeat(200_000));", "FLX801", "100000 bytes"),
     "answers too much past the runner": (
         "const said = { t: 'done', status: 200, headers: [], body: 'x'.repeat(200_000) };"
@@ -309,6 +320,92 @@ async def test_it_asks_for_no_more_than_it_may(stand: tuple[Functions, Caller, C
     assert codes == ["ok"] * 20 + ["FLX501"] * 5
 
 
+async def test_what_is_nested_too_deeply_is_refused_and_not_waited_for(
+    stand: tuple[Functions, Caller, Caller],
+) -> None:
+    _, admin, one = stand
+    code = """export default async () => {
+      const codes: string[] = [];
+      for (const deep of [100, 250, 900]) {
+        let value: unknown = 1;
+        for (let i = 0; i < deep; i++) value = [value];
+        try { await fluxbase.insert("notes", { title: value }); codes.push("ok"); }
+        catch (e) { codes.push(e.code); }
+      }
+      return Response.json(codes);
+    };"""
+    codes = (await attack(admin, one, code))["body"]
+    assert set(codes) <= {"FLX101", "FLX100"}, codes
+
+
+async def test_code_that_speaks_while_it_is_loaded_is_ended_with_a_clear_error(
+    stand: tuple[Functions, Caller, Caller],
+) -> None:
+    _, admin, one = stand
+    code = """Deno.stdout.writeSync(new TextEncoder().encode('{"a":1}\\n'));
+    export default () => 1;"""
+    with pytest.raises(Refused) as caught:
+        await attack(admin, one, code)
+    assert caught.value.code == "FLX801"
+
+
+class Instant:
+    """A way out that answers at once, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def request(
+        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        del method, url, headers, body
+        self.asked += 1
+        return 200, [], b"x" * 100_000
+
+
+async def test_answers_that_a_function_does_not_read_are_not_gathered_for_it(
+    backend: Backend, home: Path
+) -> None:
+    async with standing(backend, home, max_calls=200, egress=("example.com",)) as room:
+        functions, client = room
+        functions.outbound = out = Instant()
+        admin, one = await people(backend, client)
+        code = """export default () => {
+          const asked = { t: "fetch", url: "https://example.com/", method: "GET", headers: [] };
+          const line = new TextEncoder().encode(JSON.stringify({ ...asked, n: 0 }) + "\\n");
+          for (let i = 0; i < 150; i++) Deno.stdout.writeSync(line);
+          for (const end = Date.now() + 600; Date.now() < end;);
+          return 1;
+        };"""
+        assert (await attack(admin, one, code))["body"] == 1
+    assert 0 < out.asked < 60
+
+
+async def test_others_are_served_while_a_function_writes_faster_than_it_is_heard() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    cat = await asyncio.create_subprocess_exec(
+        "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    process = Process(cat, 1 << 20)
+    process.begin()
+    task = asyncio.create_task(others())
+    assert cat.stdout is not None
+    cat.stdout.feed_data(b'{"t":"log"}\n' * 10_000)
+    for _ in range(10_000):
+        await process.receive()
+    task.cancel()
+    await process.end()
+    assert turns > 50
+
+
 async def test_calls_of_one_key_at_a_time_are_bounded(backend: Backend, home: Path) -> None:
     async with standing(backend, home, concurrency_per_key=2) as (_, client):
         admin, one = await people(backend, client)
@@ -371,6 +468,18 @@ async def test_files_are_read_by_importing_them_only_where_bubblewrap_is_off(
                 found.append(answer["body"])
     # While it runs, Deno alone lets no text be imported from a file either.
     assert found == ([SECRET] if sandbox == "deno" else [])
+
+
+@pytest.mark.parametrize(
+    "file", ["/proc/self/environ", "/proc/1/cmdline", "/dev/zero", "/dev/urandom", "/etc/passwd"]
+)
+async def test_whoever_bundles_has_neither_an_environment_to_import_nor_a_file_without_end(
+    stand: tuple[Functions, Caller, Caller], file: str
+) -> None:
+    _, admin, _ = stand
+    with pytest.raises(Refused) as caught:
+        await admin.call("deploy_function", name="b", code=READS.replace("FILE", file), public=True)
+    assert (caught.value.code, "Module not found" in caught.value.message) == ("FLX101", True)
 
 
 async def test_all_processes_end_with_the_room(backend: Backend, home: Path) -> None:

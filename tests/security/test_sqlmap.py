@@ -85,6 +85,9 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "alter_enum": {"before": "glad", "schema": "public"},
     "rename_index": {"schema": "public"},
     "rename_enum": {"schema": "public"},
+    "invoke_rpc": {"namespace": "default"},
+    "set_secret": {"namespace": "default"},
+    "list_secrets": {"namespace": "default"},
 }
 PROGRAM: Final = str(Path(sys.executable).with_name("sqlmap"))
 FOUND: Final = "sqlmap identified the following injection point"

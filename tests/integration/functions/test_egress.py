@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import pytest
 
 from fluxbase.app.server import Server
+from fluxbase.egress.fetch import Egress, Unreachable
 from fluxbase.egress.request import Outbound
+from fluxbase.functions.broker import Broker
 from fluxbase.functions.service import Functions
 from tests.https_server import Web
 from tests.integration.functions.conftest import deploy
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxbase.app.backend import Backend
+    from fluxbase.functions.registry import Function
+    from fluxbase.toolkit import Context
     from tests.world import Caller
 
 FETCH = """
@@ -118,4 +123,70 @@ async def test_a_listed_name_that_leads_inside_is_refused(
 ) -> None:
     answer = await asked(backend, web, admin, one, inside=False, url=f"{web.base}/data")
     assert answer["code"] == "FLX304"
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    "name", ["Transfer-Encoding ", "Host\t", "x: 1", "", "X\r\nHost", "transfer-encoding:", "é"]
+)
+async def test_no_header_of_a_fetch_begins_a_request_of_its_own(web: Web, name: str) -> None:
+    ctx = cast("Context", None)  # a fetch asks nothing of it
+    outbound = Outbound((ip_network("127.0.0.0/8"), ip_network("::1/128")), web.ca, 1000)
+    broker = Broker(ctx, cast("Function", SimpleNamespace(runs_as="caller")), outbound, ("*",), 9)
+    asked = {"t": "fetch", "n": 1, "url": f"{web.base}/data", "method": "GET"}
+    try:
+        good = await broker.answer({**asked, "headers": [["x-mine", "1"]]})
+        assert good["ok"]["status"] == 200
+        bad = await broker.answer({**asked, "headers": [[name, "chunked"]]})
+    finally:
+        await outbound.close()
+    assert bad["error"]["code"] == "FLX101"
+    assert len(web.heads) == 1
+
+
+@pytest.mark.parametrize(("error", "code"), [(RuntimeError, "FLX901"), (TimeoutError, "FLX503")])
+async def test_a_function_is_told_of_every_failure_and_not_left_waiting(
+    error: type[Exception], code: str
+) -> None:
+    class Failing:
+        async def request(
+            self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+        ) -> tuple[int, list[tuple[str, str]], bytes]:
+            del method, url, headers, body
+            raise error
+
+    function = cast("Function", SimpleNamespace(runs_as="caller"))
+    broker = Broker(cast("Context", None), function, Failing(), ("*",), 9)
+    asked: dict[str, Any] = {
+        "t": "fetch",
+        "n": 7,
+        "url": "https://a.test/",
+        "method": "GET",
+        "headers": [],
+    }
+    reply = await broker.answer(asked)
+    assert (reply["n"], reply["error"]["code"]) == (7, code)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127\u30020\u30020\u30021",
+        "\uff11\uff12\uff17\u30020\u30020\u30021",
+        "\u246027\uff610\uff610\uff611",
+        "[::1]",
+        "127.1",
+        "0x7f.1",
+    ],
+)
+async def test_no_spelling_of_an_inner_address_is_connected_to(web: Web, host: str) -> None:
+    outbound = Outbound((), web.ca, 1000)
+    try:
+        with pytest.raises(Unreachable):
+            await outbound.request("GET", f"https://{host}:{web.port}/data", [], b"")
+        with pytest.raises(Unreachable):
+            await Egress((), web.ca).fetch(f"https://{host}:{web.port}/data")
+    finally:
+        await outbound.close()
     assert web.asked == []

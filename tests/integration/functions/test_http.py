@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,3 +97,44 @@ async def test_errors_and_bodies_that_are_too_large_are_told(
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "FLX801")
     large = await http.post("/api/v1/functions/throws", headers=of(one), content=b"x" * (7 << 20))
     assert large.status_code == 413
+
+
+SAID = """
+export default async () => {
+  const message = { t: "done", status: 200, headers: HEADERS, body: "hello" };
+  Deno.stdout.writeSync(new TextEncoder().encode(JSON.stringify(message) + "\\n"));
+  await new Promise(() => {});
+};
+"""
+
+
+async def test_headers_that_its_code_wrote_past_deno_give_no_page_a_right_either(
+    admin: Caller, one: Caller, http: httpx2.AsyncClient
+) -> None:
+    given = [
+        ["Set-Cookie", "a=b"], ["Content-Security-Policy", "script-src *"], ["X-Own", "1"],
+        ["Access-Control-Allow-Origin", "*"], ["Transfer-Encoding", "chunked"],
+        ["X-Accel-Redirect", "/etc/passwd"], ["X-Execution-Id", "forged"], ["NEL", "{}"],
+    ]  # fmt: skip
+    await deploy(admin, "said", SAID.replace("HEADERS", json.dumps(given)))
+    answer = await http.get("/api/v1/functions/said", headers=of(one))
+    assert (answer.status_code, answer.text, answer.headers["x-own"]) == (200, "hello", "1")
+    for name in ("set-cookie", "access-control-allow-origin", "transfer-encoding", "nel"):
+        assert name not in answer.headers
+    assert "x-accel-redirect" not in answer.headers
+    assert answer.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox"]
+    assert "forged" not in answer.headers.get_list("x-execution-id")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [["x-a", "1\r\nset-cookie: a=b"], ["x-a\r\nset-cookie", "a=b"], ["", "1"], ["x y", "1"],
+     ["x-a", 1], ["x-€", "1"], ["x-a", "€"], ["x-a"]],
+)  # fmt: skip
+async def test_no_header_of_a_function_splits_the_response(
+    admin: Caller, one: Caller, http: httpx2.AsyncClient, header: list[object]
+) -> None:
+    await deploy(admin, "said", SAID.replace("HEADERS", json.dumps([header])))
+    answer = await http.get("/api/v1/functions/said", headers=of(one))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "FLX801")
+    assert "set-cookie" not in answer.headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -166,6 +167,19 @@ async def test_one_that_is_lost_stops_the_rotation_and_nothing_is_changed(
         await Secrets(database, peppers("v2", "v1")).rotate()
     rows = await owner.fetch("SELECT pepper FROM functions.secrets ORDER BY name")
     assert [row["pepper"] for row in rows] == ["v1", "lost"]
+
+
+async def test_what_another_process_set_is_found_as_soon_as_that_is_heard(
+    admin: Caller, one: Caller, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluxbase.functions.secrets._LIVE", 1e9)
+    await deploy(admin, "tells", TELLS)
+    await admin.call("set_secret", name="KEY", value="first")
+    assert await told(one, "KEY") == ["first"]
+    await Secrets(backend.database, backend.peppers).put("default", {"KEY": "second"}, "a test")
+    async with asyncio.timeout(20):
+        while await told(one, "KEY") != ["second"]:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,16 @@ async def test_the_same_call_gets_the_same_answer_for_a_while(one: Caller) -> No
     assert {p["name"]: p["cache_seconds"] for p in listed} == {"mine": 600, "keep": 0}
 
 
+async def test_a_call_in_the_background_is_made_though_an_answer_is_kept(one: Caller) -> None:
+    first = await mine(one)
+    begun = await one.call("invoke_rpc", name="mine", params={}, **{"async": True})
+    asked = {"execution_id": begun["execution_id"], "wait_seconds": 10}
+    told = await one.call("get_rpc_execution", **asked)
+    assert told["status"] == "completed"
+    assert told["data"] != first["data"]
+    assert (await mine(one))["data"] == told["data"]
+
+
 async def test_no_two_callers_share_an_answer(
     by_name: dict[str, Caller],
     service: Caller,

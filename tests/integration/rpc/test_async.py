@@ -204,8 +204,9 @@ async def test_one_whose_server_went_away_is_told_as_failed(one: Caller, owner: 
     await until(lambda: nothing_runs(owner))
 
 
-async def test_a_write_that_was_committed_is_told_as_completed_though_its_server_went_away(
-    one: Caller, owner: Owner
+@pytest.mark.parametrize("fate", ["went away", "does not know"])
+async def test_a_write_that_was_committed_is_told_as_completed_whatever_became_of_its_server(
+    one: Caller, owner: Owner, backend: Backend, fate: str
 ) -> None:
     execution = await begin(one, "keep", body='it\'s "kept"')
     data = (await ended(one, execution))["data"]
@@ -213,8 +214,14 @@ async def test_a_write_that_was_committed_is_told_as_completed_though_its_server
         "UPDATE rpc.executions SET status = 'running', rows = NULL, duration_ms = NULL; "
         "UPDATE rpc.runs SET data = NULL, ended_at = NULL, lease_until = now() - interval '1 s'"
     )
+    if fate == "does not know":
+        failed: dict[str, Any] = {"rows": None, "truncated": None, "data": None}
+        await backend.database.admin(
+            "finish_execution", id=execution, status="failed", error="who knows", **failed
+        )
     told = await one.call("get_rpc_execution", execution_id=execution)
     assert (told["status"], told["data"], told["rows_returned"]) == ("completed", data, 1)
+    assert told["error"] is None
 
 
 async def test_no_more_run_of_a_key_and_of_a_server_than_may(
