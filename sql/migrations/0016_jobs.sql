@@ -231,12 +231,14 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM json_to_recordset(found) AS r(id uuid, fence integer, outcome text, result json, error json,
       pause double precision)
   ), after AS (
-    SELECT t.*, CASE WHEN t.outcome = 'back' OR (t.outcome = 'retry' AND j.definition IS NOT NULL AND j.attempt < j.max_attempts)
-      THEN 'pending' WHEN t.outcome = 'retry' THEN 'failed' ELSE t.outcome END AS status
+    SELECT t.*, CASE WHEN t.outcome = 'back' AND j.definition IS NOT NULL THEN 'pending'
+      WHEN t.outcome = 'back' THEN 'cancelled' -- it was withdrawn while it ran
+      WHEN t.outcome = 'retry' AND j.definition IS NOT NULL AND j.attempt < j.max_attempts THEN 'pending'
+      WHEN t.outcome = 'retry' THEN 'failed' ELSE t.outcome END AS status
     FROM told t JOIN jobs.jobs j ON j.id = t.id
   )
   UPDATE jobs.jobs j SET status = a.status, lent_until = NULL, worker = NULL,
-    ready = a.outcome = 'back', attempt = j.attempt - (a.outcome = 'back')::integer,
+    ready = a.outcome = 'back' AND a.status = 'pending', attempt = j.attempt - (a.outcome = 'back')::integer,
     scheduled_at = CASE WHEN a.outcome = 'retry' AND a.status = 'pending' THEN at + make_interval(secs => a.pause) ELSE j.scheduled_at END,
     error = a.error, result = a.result,
     progress = CASE a.status WHEN 'completed' THEN 100 WHEN 'pending' THEN NULL ELSE j.progress END,

@@ -145,7 +145,7 @@ def test_a_worker_shares_the_database_of_a_server(here: Place) -> None:
         assert job["status"] == "pending"
         with working(here, "--queues", "default,other", "--concurrency", "2") as worker:
             assert here.run("jobs", "watch", job["job_id"], "-o", "json").json["result"]
-            long = here.run("jobs", "submit", "report", "--payload", '{"pause": 0.4}', "-o", "json")
+            long = here.run("jobs", "submit", "report", "--payload", '{"pause": 2.5}', "-o", "json")
             id_ = long.json["job_id"]
             wait(lambda: _status(here, id_) == "running", "a job that runs")
             worker.send_signal(signal.SIGTERM)

@@ -208,17 +208,20 @@ async def test_a_job_that_failed_or_was_cancelled_can_run_again(jobs: Stand) -> 
     assert (await refused(jobs.one, "cancel_job", job_id=done["job_id"])).code == "FLX506"
 
 
-async def test_a_job_that_runs_stops_when_it_is_cancelled(jobs: Stand) -> None:
-    job = await submit(jobs.one, "slow")
-    await running(jobs.one, job)
-    assert (await jobs.one.call("cancel_job", job_id=job["job_id"]))["status"] == "cancelled"
+async def test_a_job_that_runs_stops_when_it_is_cancelled(standing: Callable[..., Any]) -> None:
+    # So long a lease that only the announcement can stop it in time.
+    async with standing(lease=3600) as stand:
+        await publish(stand, "slow")
+        job = await submit(stand.one, "slow")
+        await running(stand.one, job)
+        assert (await stand.one.call("cancel_job", job_id=job["job_id"]))["status"] == "cancelled"
 
-    async def stopped() -> Any:
-        told = await jobs.one.call("get_job_status", job_id=job["job_id"], log_lines=5)
-        return [line["line"] for line in told["logs"]] == ["stopped"]
+        async def stopped() -> Any:
+            told = await stand.one.call("get_job_status", job_id=job["job_id"], log_lines=5)
+            return [line["line"] for line in told["logs"]] == ["stopped"]
 
-    await until(stopped, "the end of the handler")
-    assert (await ended(jobs.one, job))["status"] == "cancelled"
+        await until(stopped, "the end of the handler")
+        assert (await ended(stand.one, job))["status"] == "cancelled"
 
 
 async def test_a_job_has_a_time_limit_for_each_attempt(jobs: Stand) -> None:

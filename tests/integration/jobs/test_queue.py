@@ -172,6 +172,18 @@ async def test_what_is_handed_back_is_no_attempt(queue: Queue) -> None:
     assert await queue.end(row, "retry") == ["failed"]
 
 
+async def test_what_was_withdrawn_while_it_ran_does_not_wait_for_ever(queue: Queue) -> None:
+    one, service = queue.stand.one, queue.stand.service
+    for _ in range(3):
+        await submit(one, "echo")
+    rows = await queue.claim(3)
+    await service.call("withdraw_job", name="echo")
+    assert await queue.end(rows[0], "back") == ["cancelled"]
+    assert await queue.end(rows[1], "retry") == ["failed"]
+    assert await queue.end(rows[2], "completed", result=1) == ["completed"]
+    assert await queue.claim(3) == []
+
+
 async def test_a_retry_waits_for_its_pause(queue: Queue, owner: Owner) -> None:
     job = await submit(queue.stand.one, "echo")
     [row] = await queue.claim()
