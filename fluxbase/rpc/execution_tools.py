@@ -86,6 +86,7 @@ async def _told(ctx: Context, execution: str, seconds: float) -> Execution:
         row = await _find(ctx, execution)
         while row["status"] == "running" and loop.time() < until:
             await executions.news(news, until - loop.time())
+            news.clear()  # before one looks: what comes meanwhile is heard
             row = await _find(ctx, execution)
     ctx.rows = row["rows"]
     return Execution(

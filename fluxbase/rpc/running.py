@@ -126,6 +126,7 @@ class Executions:
             del self._running[run.id]
             return begun
         run.task = asyncio.create_task(self._run(run, params, key or _own_key(run.id)))
+        run.task.add_done_callback(lambda _: self._ended(run))
         if self._beating is None or self._beating.done():
             self._beating = asyncio.create_task(self._beat())
         return begun
@@ -153,7 +154,6 @@ class Executions:
     @staticmethod
     async def news(event: asyncio.Event, seconds: float) -> None:
         """Wait for news, for no longer than it takes until one looks again anyway."""
-        event.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, _LOOKS)):
                 await event.wait()
@@ -250,9 +250,11 @@ class Executions:
             pass  # it is kept, for whoever asks
         except Exception:
             log.exception("an execution failed")
-        finally:
-            del self._running[run.id]
-            self.hear(f"ended {run.id}")
+
+    def _ended(self, run: _Running) -> None:
+        # Also of one that was cancelled before it took its first step.
+        self._running.pop(run.id, None)
+        self.hear(f"ended {run.id}")
 
     async def _beat(self) -> None:
         """Promise to be heard of again, for as long as anything runs."""

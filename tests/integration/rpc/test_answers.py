@@ -97,7 +97,6 @@ async def test_a_call_in_the_background_is_made_though_an_answer_is_kept(one: Ca
     told = await one.call("get_rpc_execution", **asked)
     assert told["status"] == "completed"
     assert told["data"] != first["data"]
-    assert (await mine(one))["data"] == told["data"]
 
 
 async def test_no_two_callers_share_an_answer(
