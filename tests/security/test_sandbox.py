@@ -21,12 +21,13 @@ from fluxbase.app.server import Server
 from fluxbase.auth.keys import NewKey
 from fluxbase.config.functions import Functions as Rules
 from fluxbase.egress.request import Outbound
+from fluxbase.functions.pool import Pool
 from fluxbase.functions.process import Process
 from fluxbase.functions.service import Functions
 from tests.world import USER1, Caller, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
 
     import asyncpg
 
@@ -100,6 +101,20 @@ def children(memory: int = LIMITS["memory"]) -> set[int]:
     while more := {p for p, parent in parents.items() if parent in below} - below:
         below |= more
     return {p for p in below if names.get(p) in ("deno", "bwrap") and mark in _command(p)}
+
+
+def orphans(memory: int) -> set[int]:
+    """Return the processes for rooms of this test that have lost their parent."""
+    mark = f"--max-old-space-size={memory * 6 // 10 // MIB}".encode()
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {pid for pid in found if mark in _command(pid) and _parent(pid) == 1}
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _command(pid: int) -> bytes:
@@ -473,6 +488,42 @@ async def test_whoever_bundles_has_neither_an_environment_to_import_nor_a_file_w
     with pytest.raises(Refused) as caught:
         await admin.call("deploy_function", name="b", code=READS.replace("FILE", file), public=True)
     assert (caught.value.code, "Module not found" in caught.value.message) == ("FLX101", True)
+
+
+async def given_up(work: Coroutine[Any, Any, Any], after: float) -> None:
+    task = asyncio.create_task(work)
+    await asyncio.sleep(after)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=20)
+    assert done, "it hangs"
+
+
+async def test_calls_that_are_given_up_at_any_moment_leave_no_process_and_lose_no_room(
+    backend: Backend, home: Path
+) -> None:
+    memory = 130 * MIB
+    async with standing(backend, home, memory=memory, spare=0) as (functions, client):
+        admin, one = await people(backend, client)
+        code = "export default () => 1"
+        await admin.call("deploy_function", name="one", code=code, public=True)
+        for n in range(60):
+            await given_up(one.call("invoke_function", name="one"), n % 30 * 0.002)
+            functions.pool.forget(lambda _: False)
+        end = time.monotonic() + 20
+        while functions.pool.count or children(memory):
+            assert time.monotonic() < end, (functions.pool.count, children(memory))
+            await asyncio.sleep(0.05)
+            functions.pool.forget(lambda _: False)
+        assert orphans(memory) == set()
+        assert (await one.call("invoke_function", name="one"))["body"] == 1
+
+
+async def test_a_first_call_that_is_given_up_leaves_the_room_open_for_others() -> None:
+    for n in range(12):
+        pool = Pool(Rules(memory=160 * MIB, total_memory=800 * MIB, spare=0))
+        await given_up(pool.sandbox(), n * 0.001)
+        await asyncio.wait_for(pool.sandbox(), 20)
+        await pool.close()
 
 
 async def test_all_processes_end_with_the_room(backend: Backend, home: Path) -> None:
