@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from fluxbase.errors import HandlerFailed, InvalidArgument, TooLarge
+from fluxbase.functions.sandbox import spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -118,7 +119,7 @@ def _lay_out(work: Path, cache: Path, files: Mapping[str, str]) -> None:
 
 
 async def _run(command: list[str]) -> str:
-    child = await asyncio.create_subprocess_exec(
+    child = await spawn(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

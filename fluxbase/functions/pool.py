@@ -56,7 +56,7 @@ class Pool:
         self._config = config
         self._most = max(1, config.total_memory // config.memory)
         self._sandbox: Sandbox | None = None
-        self._finding = asyncio.Lock()
+        self._finding: asyncio.Task[Sandbox] | None = None
         self._idle: OrderedDict[Process, Key] = OrderedDict()
         self._spare: deque[Process] = deque()
         self._starting = 0
@@ -83,13 +83,20 @@ class Pool:
         Raises:
             NoSandbox: they cannot be.
         """
-        async with self._finding:
-            if self._sandbox is None:
-                self._sandbox = await find_sandbox(self._config)
-                self._tended = [
-                    asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._tidy())
-                ]  # fmt: skip
-        return self._sandbox
+        if self._sandbox is not None:
+            return self._sandbox
+        if self._finding is None or self._finding.done():
+            # In a task of its own: the first call may be given up, the others wait for it too.
+            self._finding = asyncio.ensure_future(self._find())
+        return await asyncio.shield(self._finding)
+
+    async def _find(self) -> Sandbox:
+        found = self._sandbox = await find_sandbox(self._config)
+        if not self._closed:
+            self._tended = [
+                asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._tidy())
+            ]  # fmt: skip
+        return found
 
     @asynccontextmanager
     async def lend(
@@ -137,6 +144,8 @@ class Pool:
     async def close(self) -> None:
         """End everything."""
         self._closed = True
+        if self._finding is not None:
+            await asyncio.gather(self._finding, return_exceptions=True)
         for task in self._tended:
             task.cancel()
         await asyncio.gather(*self._tended, return_exceptions=True)
@@ -190,11 +199,24 @@ class Pool:
     async def _start(self, sandbox: Sandbox) -> Process:
         """Start a process that was counted already."""
         longest = max(self._config.max_request, self._config.max_response)
+        starting = asyncio.ensure_future(Process.start(sandbox.run(self._config.memory), longest))
         try:
-            return await Process.start(sandbox.run(self._config.memory), longest)
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._soon(self._unwanted(starting))
+            raise
+        except BaseException:
+            self._soon(self._leave())
+            raise
+
+    async def _unwanted(self, starting: asyncio.Task[Process]) -> None:
+        # Killed before it is there, bubblewrap may leave Deno behind: without a parent, uncounted.
+        try:
+            process = await starting
         except BaseException:
             await self._leave()
             raise
+        await self._end(process)
 
     async def _give_back(self, process: Process, key: Key) -> None:
         process.rest()

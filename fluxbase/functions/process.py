@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from fluxbase.errors import HandlerFailed
+from fluxbase.functions.sandbox import close, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,15 +53,10 @@ class Process:
         Raises:
             HandlerFailed: it does not come up.
         """
-        started = asyncio.ensure_future(_spawn(command, longest))
         try:
-            child = await asyncio.shield(started)
+            child = await _spawn(command, longest)
         except OSError:
             raise HandlerFailed("no process for functions can be started") from None
-        except asyncio.CancelledError:
-            # Half started it could not be ended.
-            await cls(await started, longest).end()
-            raise
         process = cls(child, longest)
         try:
             async with asyncio.timeout(_STARTS):
@@ -143,13 +139,11 @@ class Process:
     async def end(self) -> None:
         """Kill it and wait until it is gone."""
         self.stop("it was ended")
-        await self._gone()
-        self._errors.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._errors
-        transport: Any = getattr(self._child, "_transport", None)
-        if transport is not None:
-            transport.close()
+        try:
+            await self._gone()
+        finally:
+            self._errors.cancel()
+            close(self._child)
 
     def memory(self) -> int:
         """Return the bytes of memory it holds now."""
@@ -160,6 +154,10 @@ class Process:
         return (_field(self._deno, "stat", 11) + _field(self._deno, "stat", 12)) / _TICKS
 
     def _kill(self) -> None:
+        if self._deno == self._child.pid and self._child.returncode is None:
+            self._deno = _inside(
+                self._child.pid
+            )  # it did not come as far as to say that it is there
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
@@ -211,7 +209,7 @@ class Process:
 
 
 async def _spawn(command: Sequence[str], longest: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    return await spawn(
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -13,7 +13,7 @@ import shutil
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fluxbase.errors import Unavailable
 
@@ -140,6 +140,31 @@ async def find_sandbox(config: Config) -> Sandbox:
     return found
 
 
+async def spawn(*command: str, **how: Any) -> asyncio.subprocess.Process:
+    """Start a child; one that is half started when nobody waits for it any more is killed.
+
+    Cancelled while it starts a child, asyncio may wait for it for ever, or lose it.
+    """
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*command, **how))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(_give_up)
+        raise
+
+
+def _give_up(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        close(starting.result())
+
+
+def close(child: asyncio.subprocess.Process) -> None:
+    """Kill a child if it still runs, and close the lines to it."""
+    transport: Any = getattr(child, "_transport", None)
+    if transport is not None:
+        transport.close()
+
+
 def _pairs(environment: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in environment.items()]
 
@@ -158,7 +183,7 @@ def _deno(named: Path | None) -> str:
 async def _said(*command: str) -> str:
     """Return what a program says; nothing when it fails."""
     try:
-        child = await asyncio.create_subprocess_exec(
+        child = await spawn(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -28,6 +28,8 @@ ROUTES = {
 # Who gets what of these depends on the file; `tests/integration/storage` asks for each.
 FILES = {
     "/api/v1/storage/{bucket}/{key:path}",
+    "/api/v1/functions/{name}",
+    "/api/v1/functions/{namespace}/{name}",
     "/api/v1/storage/upload/resumable",
     "/api/v1/storage/upload/resumable/{upload}",
 }
