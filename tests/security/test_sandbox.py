@@ -9,35 +9,53 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import httpx2
 import pytest
 
-from fluxbase.functions.process import Process
-from fluxbase.functions.sandbox import spawn
-from tests.security.sandbox_attacks import FATAL
-from tests.security.sandbox_stand import (
-    MIB,
-    SECRET,
-    attack,
-    children,
-    loaded,
-    orphans,
-    people,
-    settled,
-    standing,
-)
-from tests.world import Caller, Refused
+from fluxbase.app.server import Server
+from fluxbase.auth.keys import NewKey
+from fluxbase.config.functions import Functions as Rules
+from fluxbase.egress.request import Outbound
+from fluxbase.functions.service import Functions
+from tests.world import USER1, Caller, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator
 
     import asyncpg
 
     from fluxbase.app.backend import Backend
-    from fluxbase.functions.service import Functions
+
+MIB: Final = 1 << 20
+SECRET: Final = "only the server may read this"
+LIMITS: Final[dict[str, Any]] = {
+    "memory": 160 * MIB, "total_memory": 800 * MIB, "cpu_time": 1, "timeout": 4, "spare": 1,
+    "max_log": 2000, "max_calls": 20, "max_response": 100_000, "max_request": 100_000,
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def standing(
+    backend: Backend, home: Path, **rules: Any
+) -> AsyncGenerator[tuple[Functions, httpx2.AsyncClient]]:
+    """Serve with a room of functions of its own."""
+    config = Rules(cache_dir=backend.functions.config.cache_dir, **{**LIMITS, **rules})
+    outbound = Outbound((), None, config.max_response)
+    functions = Functions(config, backend.database, None, outbound)
+    other = replace(backend, postgres=None, functions=functions)
+    try:
+        async with Server(other).running() as server:
+            transport = httpx2.ASGITransport(app=server)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield functions, client
+    finally:
+        await functions.close()
+        await outbound.close()
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +65,56 @@ async def stand(
     async with standing(backend, home) as (functions, client):
         yield functions, *await people(backend, client)
     await owner.execute("DELETE FROM functions.functions; DELETE FROM functions.executions")
+
+
+async def people(backend: Backend, client: httpx2.AsyncClient) -> tuple[Caller, Caller]:
+    admin = await backend.keys.create("service_key", NewKey("sandbox", ("*",)))
+    scopes = ("execute:functions", "read:tables", "write:tables")
+    user = await backend.keys.create("client_key", NewKey("sandboxed", scopes, user_id=USER1))
+    return Caller("admin", admin.id, admin.key, client), Caller("one", user.id, user.key, client)
+
+
+async def attack(admin: Caller, one: Caller, code: str, seconds: float = 20) -> dict[str, Any]:
+    """Deploy code and invoke it; it has time enough to meet every other limit first."""
+    await admin.call(
+        "deploy_function", name="evil", code=code, public=True, timeout_seconds=seconds
+    )
+    return await one.call("invoke_function", name="evil")
+
+
+def children(memory: int = LIMITS["memory"]) -> set[int]:
+    """Return all processes below this one that run Deno, or bubblewrap, for rooms of this test."""
+    mark = f"--max-old-space-size={memory * 6 // 10 // MIB}".encode()
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text()
+            except OSError:
+                continue
+            name, _, rest = text.partition("(")[2].rpartition(")")
+            names[int(entry.name)] = name
+            parents[int(entry.name)] = int(rest.split()[1])
+    below = {os.getpid()}
+    while more := {p for p, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {p for p in below if names.get(p) in ("deno", "bwrap") and mark in command(p)}
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+async def settled(functions: Functions) -> None:
+    """See that no more processes are left than the room counts: each is Deno in bubblewrap."""
+    end = time.monotonic() + 10
+    while len(children()) != 2 * functions.pool.count:
+        assert time.monotonic() < end, (children(), functions.pool.count)
+        await asyncio.sleep(0.05)
 
 
 TRY: Final = """
@@ -120,6 +188,79 @@ async def test_nothing_of_the_machine_can_be_reached(
     await settled(functions)
 
 
+def loaded(code: str) -> str:
+    """Return a function that runs code which the bundler has not seen."""
+    return (
+        f"const source = {json_text(code)};\n"
+        "const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));\n"
+        "const inner = (u: string) => import(u);\n"
+        "export default async (r: Request) => (await inner(url)).default(r);\n"
+    )
+
+
+def json_text(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+FLOOD: Final = """
+const bytes = new TextEncoder().encode('LINE\\n'.repeat(50_000));
+for (;;) Deno.stdout.writeSync(bytes);
+"""
+FATAL: Final = {
+    "spins": ("for (;;);", "FLX801", "processor time"),
+    "spins in a promise": ("const f = () => Promise.resolve().then(f); await f();", "FLX801", ""),
+    "never ends": ("await new Promise(() => {});", "FLX503", "time limit of 2 s"),
+    "fills the heap": ("const a = []; for (;;) a.push(new Array(1e5).fill({}));", "FLX801", ""),
+    "fills buffers": (
+        "const a = []; for (;;) { a.push(new Uint8Array(1 << 24).fill(1)); "
+        "await new Promise((y) => setTimeout(y, 5)); }",
+        "FLX801", "memory",
+    ),
+    "one large buffer": ("new Uint8Array(2 ** 31).fill(1); for (;;);", "FLX801", ""),
+    "grows a string": ("let s = 'x'; for (;;) { s += s; s.charCodeAt(9); }", "FLX801", ""),
+    "fills workers": (
+        "const u = URL.createObjectURL(new Blob(['const a = []; for (;;) a.push(new Uint8Array("
+        "1 << 24).fill(1))'])); for (let i = 0; i < 4; i++) new Worker(u, { type: 'module' }); "
+        "await new Promise(() => {});",
+        "FLX801", "",
+    ),
+    "ends its process": ("Deno.exit(0);", "FLX801", "ended its process"),
+    "ignores signals": (
+        "try { Deno.addSignalListener('SIGTERM', () => {}) } catch {} for (;;);",
+        "FLX801", "",
+    ),
+    "writes to standard output": (
+        "Deno.stdout.writeSync(new TextEncoder().encode('hello\\n')); for (;;);",
+        "FLX801", "standard output",
+    ),
+    "floods standard output": (
+        "const b = new Uint8Array(1 << 20).fill(65); for (;;) Deno.stdout.writeSync(b);",
+        "FLX801", "",
+    ),
+    "floods its log": ("for (;;) console.log('x'.repeat(1000));", "FLX801", "wrote more"),
+    "floods its calls": (FLOOD.replace("LINE", '{"t":"call"}'), "FLX801", "at once"),
+    "says nothing that has a meaning": (
+        "Deno.stdout.writeSync(new TextEncoder().encode('{}\\n')); await new Promise(() => {});",
+        "FLX801", "not understood",
+    ),
+    "answers too much": ("return new Response('x'.repeat(200_000));", "FLX801", "100000 bytes"),
+    "answers too much past the runner": (
+        "const said = { t: 'done', status: 200, headers: [], body: 'x'.repeat(200_000) };"
+        "const bytes = new TextEncoder().encode(JSON.stringify(said) + '\\n');"
+        "for (let n = 0; n < bytes.length;) n += Deno.stdout.writeSync(bytes.subarray(n));"
+        "await new Promise(() => {});",
+        "FLX801", "not understood",
+    ),
+    "answers nonsense": (
+        "Deno.stdout.writeSync(new TextEncoder().encode('{\"t\":\"done\",\"status\":\"x\"}\\n'));"
+        "await new Promise(() => {});",
+        "FLX801", "not understood",
+    ),
+    "throws nothing": ("throw undefined;", "FLX801", "threw"),
+    "throws a proxy": ("throw new Proxy({}, { get() { throw 1 } });", "FLX801", ""),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", FATAL)
 async def test_what_goes_over_a_limit_ends_in_a_clear_error_and_leaves_no_process(
     stand: tuple[Functions, Caller, Caller], name: str
@@ -177,92 +318,6 @@ async def test_it_asks_for_no_more_than_it_may(stand: tuple[Functions, Caller, C
     };"""
     codes = (await attack(admin, one, code))["body"]
     assert codes == ["ok"] * 20 + ["FLX501"] * 5
-
-
-async def test_what_is_nested_too_deeply_is_refused_and_not_waited_for(
-    stand: tuple[Functions, Caller, Caller],
-) -> None:
-    _, admin, one = stand
-    code = """export default async () => {
-      const codes: string[] = [];
-      for (const deep of [100, 250, 900]) {
-        let value: unknown = 1;
-        for (let i = 0; i < deep; i++) value = [value];
-        try { await fluxbase.insert("notes", { title: value }); codes.push("ok"); }
-        catch (e) { codes.push(e.code); }
-      }
-      return Response.json(codes);
-    };"""
-    codes = (await attack(admin, one, code))["body"]
-    assert set(codes) <= {"FLX101", "FLX100"}, codes
-
-
-async def test_code_that_speaks_while_it_is_loaded_is_ended_with_a_clear_error(
-    stand: tuple[Functions, Caller, Caller],
-) -> None:
-    _, admin, one = stand
-    code = """Deno.stdout.writeSync(new TextEncoder().encode('{"a":1}\\n'));
-    export default () => 1;"""
-    with pytest.raises(Refused) as caught:
-        await attack(admin, one, code)
-    assert caught.value.code == "FLX801"
-
-
-class Instant:
-    """A way out that answers at once, and counts."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    async def request(
-        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
-    ) -> tuple[int, list[tuple[str, str]], bytes]:
-        del method, url, headers, body
-        self.asked += 1
-        return 200, [], b"x" * 100_000
-
-
-async def test_answers_that_a_function_does_not_read_are_not_gathered_for_it(
-    backend: Backend, home: Path
-) -> None:
-    async with standing(backend, home, max_calls=200, egress=("example.com",)) as room:
-        functions, client = room
-        functions.outbound = out = Instant()
-        admin, one = await people(backend, client)
-        code = """export default () => {
-          const asked = { t: "fetch", url: "https://example.com/", method: "GET", headers: [] };
-          const line = new TextEncoder().encode(JSON.stringify({ ...asked, n: 0 }) + "\\n");
-          for (let i = 0; i < 150; i++) Deno.stdout.writeSync(line);
-          for (const end = Date.now() + 600; Date.now() < end;);
-          return 1;
-        };"""
-        assert (await attack(admin, one, code))["body"] == 1
-    assert 0 < out.asked < 60
-
-
-async def test_others_are_served_while_a_function_writes_faster_than_it_is_heard() -> None:
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    cat = await asyncio.create_subprocess_exec(
-        "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    process = Process(cat, 1 << 20)
-    process.begin()
-    task = asyncio.create_task(others())
-    assert cat.stdout is not None
-    cat.stdout.feed_data(b'{"t":"log"}\n' * 10_000)
-    for _ in range(10_000):
-        await process.receive()
-    task.cancel()
-    await process.end()
-    assert turns > 50
 
 
 async def test_calls_of_one_key_at_a_time_are_bounded(backend: Backend, home: Path) -> None:
@@ -327,55 +382,6 @@ async def test_files_are_read_by_importing_them_only_where_bubblewrap_is_off(
                 found.append(answer["body"])
     # While it runs, Deno alone lets no text be imported from a file either.
     assert found == ([SECRET] if sandbox == "deno" else [])
-
-
-@pytest.mark.parametrize(
-    "file", ["/proc/self/environ", "/proc/1/cmdline", "/dev/zero", "/dev/urandom", "/etc/passwd"]
-)
-async def test_whoever_bundles_has_neither_an_environment_to_import_nor_a_file_without_end(
-    stand: tuple[Functions, Caller, Caller], file: str
-) -> None:
-    _, admin, _ = stand
-    with pytest.raises(Refused) as caught:
-        await admin.call("deploy_function", name="b", code=READS.replace("FILE", file), public=True)
-    assert (caught.value.code, "Module not found" in caught.value.message) == ("FLX101", True)
-
-
-async def given_up(work: Coroutine[Any, Any, Any], after: float, turns: int = 0) -> None:
-    task = asyncio.create_task(work)
-    await asyncio.sleep(after)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=20)
-    assert done, "it hangs"
-
-
-async def test_calls_that_are_given_up_at_any_moment_leave_no_process_and_lose_no_room(
-    backend: Backend, home: Path
-) -> None:
-    memory = 130 * MIB
-    async with standing(backend, home, memory=memory, spare=0) as (functions, client):
-        admin, one = await people(backend, client)
-        code = "export default () => 1"
-        await admin.call("deploy_function", name="one", code=code, public=True)
-        for n in range(60):
-            await given_up(one.call("invoke_function", name="one"), n % 30 * 0.002)
-            functions.pool.forget(lambda _: False)
-        end = time.monotonic() + 20
-        while functions.pool.count or children(memory):
-            assert time.monotonic() < end, (functions.pool.count, children(memory))
-            await asyncio.sleep(0.05)
-            functions.pool.forget(lambda _: False)
-        assert orphans(memory) == set()
-        assert (await one.call("invoke_function", name="one"))["body"] == 1
-
-
-async def test_a_child_that_is_given_up_while_it_starts_is_not_waited_for() -> None:
-    pipe = asyncio.subprocess.PIPE
-    for turns in range(10):
-        # What it starts in turn holds the line open, as Deno does for a while.
-        await given_up(spawn("/bin/sh", "-c", "sleep 25 & wait", stdout=pipe), 0, turns)
 
 
 async def test_all_processes_end_with_the_room(backend: Backend, home: Path) -> None:
