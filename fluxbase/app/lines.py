@@ -80,10 +80,14 @@ class Lines:
         self.post.hear(news)
 
     def hear_of_resource(self, payload: str) -> None:
-        """Take in that a resource changed: its URI, and on the next line whose it is, if so."""
-        uri, _, owner = payload.partition("\n")
-        if uri:
-            self.hub.resource_changed(uri, owner)
+        """Take in that resources changed.
+
+        Each is its URI, and on the next line whose it is, if so; an empty line is between two.
+        """
+        for told in payload.split("\n\n"):
+            uri, _, owner = told.partition("\n")
+            if uri:
+                self.hub.resource_changed(uri, owner)
 
     def work(self) -> list[Callable[[], Awaitable[None]]]:
         """Return what has to run in the background."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from uuid import uuid4
 import orjson
 
 from fluxbase.errors import (
+    Conflict,
     DeadlineExceeded,
     FluxbaseError,
     HandlerFailed,
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
     Report = Callable[[float | None, str | None], Awaitable[None]]
     Log = Callable[[str, str], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
 _LEVELS: Final = frozenset({"debug", "info", "warn", "error"})
 _MOST_LINES: Final = 1000
 _LONGEST_LINE: Final = 8192
 _AT_ONCE: Final = 16  # of what one call asks for
 _SHOWN: Final = 2000
+_LATE: Final = Conflict("the call of the function that asked for this is over")
 _NO_BODY: Final = frozenset({101, 204, 205, 304})
 
 
@@ -135,9 +140,16 @@ async def invoke(
             with suppress(FluxbaseError):  # what happened matters more than its record
                 await asyncio.shield(_keep(call, status, told))
             raise
-    # Who leaves at this moment does not take the record of the call along.
-    await asyncio.shield(_keep(call, "completed", None))
+    await _completed(call)
     return response
+
+
+async def _completed(call: _Call) -> None:
+    try:
+        # Who leaves at this moment does not take the record of the call along.
+        await asyncio.shield(_keep(call, "completed", None))
+    except FluxbaseError as error:  # what was done is told all the same: nobody shall do it twice
+        log.warning("a call of a function was not recorded: %s", error.message)
 
 
 async def _within(call: _Call, seconds: float) -> Response:
@@ -167,8 +179,8 @@ async def _run(call: _Call) -> Response:
                 raise _threw(call, message)
 
     async with functions.pool.lend(key, load) as process:
-        await process.send(_request(call))
-        return await _converse(call, process)
+        await process.send({**_request(call), "r": process.calls})
+        return await _converse(call, process, process.calls)
 
 
 def _request(call: _Call) -> dict[str, Any]:
@@ -190,47 +202,68 @@ def _request(call: _Call) -> dict[str, Any]:
     return {"t": "run", "request": request, "caller": caller, "payload": asked.payload}
 
 
-async def _converse(call: _Call, process: Process) -> Response:
-    """Do what the function asks for until it has answered."""
-    functions = call.functions
-    broker = Broker(
-        call.ctx,
-        call.function,
-        functions.outbound,
-        functions.config.egress,
-        functions.config.max_calls,
-    )
-    slots = asyncio.Semaphore(_AT_ONCE)
-    asking: set[asyncio.Task[None]] = set()
+class _Asking:
+    """What a call asks for while it runs; it may ask for several things at once."""
 
-    async def answer(message: Mapping[str, Any]) -> None:
-        async with slots:
-            reply = await broker.answer(message)
+    def __init__(self, call: _Call, process: Process, number: int) -> None:
+        functions, config = call.functions, call.functions.config
+        self._broker = Broker(
+            call.ctx, call.function, functions.outbound, config.egress, config.max_calls
+        )
+        self._most = _AT_ONCE + 2 * config.max_calls
+        self._process = process
+        self._number = number
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Begin to do what is asked for.
+
+        Raises:
+            HandlerFailed: it is too much at once.
+        """
+        if len(self._tasks) > self._most:
+            raise HandlerFailed("the function asked for more at once than it may")
+        task = asyncio.create_task(self._answer(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def give_up(self) -> None:
+        """Give up what nobody waits for any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _answer(self, message: Mapping[str, Any]) -> None:
+        async with self._slots:
+            # What an earlier call in the same process left behind asks in vain: that may have been
+            # another caller's.
+            if message.get("r") == self._number:
+                reply = await self._broker.answer(message)
+            else:
+                reply = {"t": "reply", "n": message.get("n"), "error": _LATE.as_dict()}
             # In its slot: what the function does not read waits in the memory of the server.
             with suppress(HandlerFailed):  # whoever waits for the function is told that it ended
-                await process.send(reply)
+                await self._process.send(reply)
 
+
+async def _converse(call: _Call, process: Process, number: int) -> Response:
+    """Do what the function asks for until it has answered; `number` is that of the call."""
+    asking = _Asking(call, process, number)
     try:
         while True:
             message = await process.receive()
             kind = message.get("t")
             if kind in ("call", "fetch"):
-                if len(asking) > _AT_ONCE + 2 * functions.config.max_calls:
-                    raise HandlerFailed("the function asked for more at once than it may")
-                task = asyncio.create_task(answer(message))
-                asking.add(task)
-                task.add_done_callback(asking.discard)
+                asking.take(message)
             elif kind == "done":
                 return _response(call, message)
-            elif kind in ("log", "report"):
-                await _told(call, message)
-            else:
+            elif kind not in ("log", "report"):
                 raise _threw(call, message)
+            elif message.get("r") in (number, None):  # without one: nobody knows whose it was
+                await _told(call, message)
     finally:
-        # What it did not wait for is given up with it.
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asking.give_up()
 
 
 async def _told(call: _Call, message: Mapping[str, Any]) -> None:
@@ -252,6 +285,10 @@ def _overheard(call: _Call, level: str, text: str) -> None:
 
 def _threw(call: _Call, message: Mapping[str, Any]) -> HandlerFailed:
     """Return the error that a function threw: its own words, which its author chose to say."""
+    if message.get("t") in ("call", "fetch"):
+        return HandlerFailed(
+            "the function asked for something while it was loaded", hint="ask inside its handler"
+        )
     if message.get("t") != "threw":
         return HandlerFailed("the function spoke in a way that is not understood")
     _overheard(call, *call.lines.add("error", message.get("stack") or message.get("message")))

@@ -12,8 +12,12 @@ let bounds = { response: 1 << 20 };
 // Half a surrogate pair, as of a text that was cut in an emoji: no JSON of the server has it.
 const HALF = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g;
 
+// A call that is over may still have timers and promises: what they say is told apart by its number.
+const { AsyncLocalStorage } = await import("node:async_hooks");
+const within = new AsyncLocalStorage();
+
 function say(message) {
-  let text = JSON.stringify(message);
+  let text = JSON.stringify({ r: within.getStore(), ...message });
   if (text.includes("\\ud")) text = text.replace(HALF, "$1\\ufffd");
   const bytes = encoder.encode(text + "\n");
   for (let done = 0; done < bytes.length;) done += stdout.writeSync(bytes.subarray(done));
@@ -210,7 +214,7 @@ globalThis.addEventListener("error", (event) => {
 
 function hear(message) {
   if (message.t === "load") tried(load, message);
-  else if (message.t === "run") tried(run, message);
+  else if (message.t === "run") within.run(message.r, tried, run, message);
   else if (message.t === "reply") {
     const asked = waiting.get(message.n);
     waiting.delete(message.n);

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field
 
-from fluxbase.errors import InvalidArgument, TooLarge
+from fluxbase.errors import FluxbaseError, InvalidArgument, TooLarge
 from fluxbase.functions import invoke, registry
 from fluxbase.functions.broker import packed, whose
 from fluxbase.functions.service import Functions
+from fluxbase.strict_json import loads
 from fluxbase.toolkit import Context, tool
 from fluxbase.toolkit.json_text import JsonValue, write
 
@@ -148,7 +149,11 @@ async def invoke_function(
 async def get_function_logs(
     ctx: Context,
     name: Annotated[
-        str | None, Field(max_length=63, description="Name of the function; or give execution_id")
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$",
+            description="Name of the function; or give execution_id",
+        ),
     ] = None,
     namespace: Namespace = "default",
     execution_id: Annotated[
@@ -233,9 +238,9 @@ def shown(done: invoke.Response) -> tuple[JsonValue, str | None]:
     kind = kinds[0].partition(";")[0].strip() if kinds else ""
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            orjson.loads(done.body)
-        except orjson.JSONDecodeError:
-            pass  # it says more than it keeps; then it is a text
+            loads(done.body)
+        except FluxbaseError:
+            pass  # it says more than it keeps, or is deeper than clients read; then it is a text
         else:
             return JsonValue(done.body.decode()), None
     body = packed(done.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, cast
 
 import orjson
@@ -15,6 +16,7 @@ def kept(who: Principal) -> str:
     return orjson.dumps({**asdict(who), "scopes": sorted(who.scopes)}).decode()
 
 
+@lru_cache(maxsize=256)  # most jobs of a moment are of a few callers
 def restored(text: str) -> Principal:
     """Return the caller that was kept."""
     values: dict[str, Any] = orjson.loads(text)

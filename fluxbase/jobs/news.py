@@ -20,12 +20,13 @@ class News:
 
     def hear(self, payload: str) -> None:
         """Take in what was announced of resources; nothing said means that something was missed."""
-        uri = payload.partition("\n")[0]
         if not payload:
             for bells in self._bells.values():
                 _ring(bells)
-        elif uri.startswith(URI):
-            _ring(self._bells.get(uri.removeprefix(URI), ()))
+        elif self._bells:
+            for told in payload.split("\n\n"):
+                uri = told.partition("\n")[0]
+                _ring(self._bells.get(uri.removeprefix(URI), ()) if uri.startswith(URI) else ())
 
     @contextmanager
     def of(self, job: str) -> Generator[asyncio.Event]:

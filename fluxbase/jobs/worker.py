@@ -179,7 +179,12 @@ class Worker:
     async def _do(self, held: _Held, lane: _Lane) -> None:
         job, began = held.job, time.monotonic()
         try:
-            ending = await self._attempt(held)
+            try:
+                ending = await self._attempt(held)
+            finally:
+                # The next job may begin while it is written how this one ended.
+                lane.running -= 1
+                lane.bell.set()
             if ending is None:
                 return
             status = await self._endings.write(ending)
@@ -188,8 +193,6 @@ class Worker:
         finally:
             if self._held.get(job.id) is held:
                 del self._held[job.id]
-            lane.running -= 1
-            lane.bell.set()
 
     async def _attempt(self, held: _Held) -> Ending | None:
         """Return how an attempt ended; `None` when the job is somebody else's business by now."""

@@ -126,13 +126,27 @@ CREATE POLICY administration ON jobs.definitions FOR SELECT TO service_role USIN
 CREATE POLICY administration ON jobs.schedules FOR SELECT TO service_role USING (true);
 GRANT SELECT ON jobs.definitions, jobs.jobs, jobs.logs, jobs.schedules TO service_role;
 
--- Tells servers that a job is another than it was: `uri`, and on the next line whose it is.
-CREATE FUNCTION jobs.tell(job uuid, holder text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Tells servers that jobs are others than they were: `uri`, on the next line whose it is, and an empty line before the
+-- next. As many in one notification as it may carry: each is a message to every server.
+CREATE FUNCTION jobs.tell(ids uuid[], holders text[]) RETURNS boolean
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  said text := '';
+  one text;
 BEGIN
-  PERFORM pg_notify('fluxbase_resources', 'fluxbase://jobs/' || job || E'\n' || holder);
+  FOR i IN 1 .. cardinality(ids) LOOP
+    one := 'fluxbase://jobs/' || ids[i] || E'\n' || holders[i];
+    IF octet_length(said) + octet_length(one) > 7900 THEN
+      PERFORM pg_notify('fluxbase_resources', said);
+      said := '';
+    END IF;
+    said := said || CASE said WHEN '' THEN '' ELSE E'\n\n' END || one;
+  END LOOP;
+  PERFORM pg_notify('fluxbase_resources', said);
   RETURN true;
 END $$;
+CREATE FUNCTION jobs.tell(job uuid, holder text) RETURNS boolean
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT jobs.tell(ARRAY[job], ARRAY[holder]) $$;
 
 -- Keeps a job; known: new, same (it was submitted by the very same call), other (by another call with this
 -- idempotency key), twin (one with this dedupe key waits or runs), full.

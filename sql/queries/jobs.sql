@@ -68,10 +68,14 @@ RETURNING j.status, jobs.tell(j.id, j.holder), pg_notify('fluxbase_jobs', j.queu
 
 -- claim_jobs(queue, most, worker, seconds, per_key, at)
 -- Lend a worker jobs that are due.
+WITH claimed AS MATERIALIZED (
+  SELECT * FROM jobs.claim($1, $2, $3::text::uuid, $4, $5, coalesce($6::timestamptz, clock_timestamp()))
+), told AS MATERIALIZED (
+  SELECT jobs.tell(array_agg(id), array_agg(holder)) FROM claimed
+)
 SELECT j.id::text, j.namespace, j.name, j.holder, j.principal::text, j.payload::text, j.attempt, j.fence, j.queue,
-  d.handler, d.timeout_seconds, jobs.tell(j.id, j.holder)
-FROM jobs.claim($1, $2, $3::text::uuid, $4, $5, coalesce($6::timestamptz, clock_timestamp())) j
-LEFT JOIN jobs.definitions d ON d.id = j.definition
+  d.handler, d.timeout_seconds
+FROM claimed j CROSS JOIN told LEFT JOIN jobs.definitions d ON d.id = j.definition
 
 -- next_due(queue, at) reads
 -- In how many seconds the next job of a queue is due that is not due yet.
@@ -86,8 +90,13 @@ WHERE j.id = h.id::uuid AND j.fence = h.fence AND j.status = 'running' RETURNING
 
 -- end_attempts(found, at)
 -- Write down how attempts ended.
-SELECT e.id::text, e.status, e.queue, jobs.tell(e.id, e.holder), CASE WHEN e.status = 'pending' THEN pg_notify('fluxbase_jobs', e.queue) END
-FROM jobs.end_attempts($1::text::json, coalesce($2::timestamptz, clock_timestamp())) e
+WITH ended AS MATERIALIZED (
+  SELECT * FROM jobs.end_attempts($1::text::json, coalesce($2::timestamptz, clock_timestamp()))
+), told AS MATERIALIZED (
+  SELECT jobs.tell(array_agg(id), array_agg(holder)) FROM ended
+)
+SELECT e.id::text, e.status, e.queue, CASE WHEN e.status = 'pending' THEN pg_notify('fluxbase_jobs', e.queue) END
+FROM ended e CROSS JOIN told
 
 -- lapse_jobs(at)
 -- Take jobs back from workers that are gone.

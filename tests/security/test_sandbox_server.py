@@ -109,8 +109,10 @@ async def test_answers_that_a_function_does_not_read_are_not_gathered_for_it(
         functions.outbound = out = Instant()
         admin, one = await people(backend, client)
         code = """export default () => {
-          const asked = { t: "fetch", url: "https://example.com/", method: "GET", headers: [] };
-          const line = new TextEncoder().encode(JSON.stringify({ ...asked, n: 0 }) + "\\n");
+          // The number that the first call in a process has.
+          const asked = { r: 2, t: "fetch", method: "GET", url: "https://example.com/" };
+          const text = JSON.stringify({ ...asked, headers: [], n: 0 }) + "\\n";
+          const line = new TextEncoder().encode(text);
           for (let i = 0; i < 150; i++) Deno.stdout.writeSync(line);
           for (const end = Date.now() + 600; Date.now() < end;);
           return 1;

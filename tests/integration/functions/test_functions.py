@@ -336,3 +336,36 @@ async def test_headers_that_are_none_and_bodies_that_do_not_belong_are_refused(
     ):
         error = await refused(one, "invoke_function", name="hello", **arguments)
         assert error.code == "FLX101"
+
+
+async def test_what_a_call_left_behind_asks_in_vain_for_the_next_caller(
+    admin: Caller, one: Caller, two: Caller
+) -> None:
+    code = """let late: Promise<unknown> | null = null;
+    export default async (req: Request) => {
+      if (await req.text() === "plant") {
+        late = new Promise((go) => setTimeout(go, 50)).then(async () => {
+          console.log("left behind");
+          try { return await fluxbase.query("notes", { limit: 1 }); }
+          catch (e) { return { code: e.code }; }
+        });
+        return new Response();
+      }
+      return Response.json(await late);
+    };"""
+    await deploy(admin, "late", code, isolation="shared")
+    await one.call("invoke_function", name="late", body="plant")
+    answer = await two.call("invoke_function", name="late", body="harvest")
+    assert answer["body"] == {"code": "FLX506"}
+    logs = await two.call("get_function_logs", execution_id=answer["execution_id"])
+    assert logs["executions"][0]["lines"] == []
+
+
+async def test_json_that_clients_could_not_read_is_told_as_a_text(
+    admin: Caller, one: Caller
+) -> None:
+    code = """export default () => new Response("[".repeat(600) + "]".repeat(600),
+      { headers: { "content-type": "application/json" } });"""
+    await deploy(admin, "deep", code)
+    body = (await one.call("invoke_function", name="deep"))["body"]
+    assert body == "[" * 600 + "]" * 600
