@@ -23,11 +23,11 @@ from fluxbase.errors import (
 )
 from fluxbase.jobs.endings import Ending
 from fluxbase.jobs.identity import restored
-from fluxbase.jobs.pause import pause
 from fluxbase.strict_json import loads
 from fluxbase.toolkit.client import LEVELS
 from fluxbase.toolkit.effects import Effects
 from fluxbase.toolkit.handlers import Handlers, Task
+from fluxbase.toolkit.pause import pause
 from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:

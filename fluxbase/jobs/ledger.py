@@ -26,9 +26,9 @@ from fluxbase.errors import (
 from fluxbase.jobs import definitions
 from fluxbase.jobs.identity import kept
 from fluxbase.jobs.news import News
-from fluxbase.jobs.pause import pause
 from fluxbase.strict_json import dumps, in_order
 from fluxbase.toolkit.json_text import JsonValue
+from fluxbase.toolkit.pause import pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

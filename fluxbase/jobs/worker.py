@@ -17,7 +17,7 @@ from fluxbase.errors import FluxbaseError
 from fluxbase.jobs import schedules
 from fluxbase.jobs.attempt import Claimed, attempt
 from fluxbase.jobs.endings import Ending, Endings
-from fluxbase.jobs.pause import pause
+from fluxbase.toolkit.pause import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from fluxbase.errors import Forbidden
 from fluxbase.mcp.wire import INVALID_PARAMS, META, ProtocolError
 from fluxbase.toolkit.client import LEVELS, MissingCapability, MissingInput
+from fluxbase.toolkit.pause import pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -168,8 +169,7 @@ class Conversation:
     async def _tick(self, over: asyncio.Event) -> None:
         began = time.monotonic()
         while not self._tells:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), _TICK)
+            await pause(over, _TICK)
             if over.is_set():
                 return
             if not self._tells:

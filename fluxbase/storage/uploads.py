@@ -7,7 +7,6 @@ are put together. So every backend can do it, and a cut costs at most what was o
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -16,6 +15,7 @@ import orjson
 
 from fluxbase.errors import Conflict, FluxbaseError, UnknownResource
 from fluxbase.storage.objects import limited
+from fluxbase.toolkit.pause import pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
@@ -173,8 +173,7 @@ class Uploads:
         taking = self._busy.get(id_)
         if taking is not None:
             taking.end()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(taking.over.wait(), _SETTLES)
+            await pause(taking.over, _SETTLES)
 
     async def add(
         self, ctx: Context, upload: Upload, offset: int, source: AsyncIterable[bytes]

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.errors import may_be_a_value
 from fluxbase.errors import FluxbaseError, Unavailable
+from fluxbase.toolkit.pause import pause
 from fluxbase.vectors.lent import Lent, Signs, return_texts, text_of
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ class Filling:
 
     async def run(self, wakes: asyncio.Event) -> None:
         """Work until cancelled; `wakes` is set when there may be something new."""
-        pause = 0.0
+        seconds = 0.0
         while True:
             wakes.clear()  # before the look: what comes meanwhile is seen by the next one
             try:
                 took = await self.turn()
             except FluxbaseError as error:
-                if not pause:
+                if not seconds:
                     log.warning("texts wait for their vectors: %s", error.message)
-                pause = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, 2 * pause))
+                seconds = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, 2 * seconds))
                 await asyncio.sleep(_LEAST_PAUSE * (0.75 + random.random() / 2))  # noqa: S311
-                await rest(wakes, pause - _LEAST_PAUSE)
+                await pause(wakes, seconds - _LEAST_PAUSE)
                 continue
-            pause = 0.0
+            seconds = 0.0
             if not took:
-                await rest(wakes, _IDLE)
+                await pause(wakes, _IDLE)
 
     async def turn(self, collection: str | None = None) -> int:
         """Embed one batch of what is due, and return how many rows that were.
@@ -102,9 +102,3 @@ class Filling:
         await self._database.admin(
             "postpone_collection", name=name, seconds=_POSTPONED, error=error.message
         )
-
-
-async def rest(wakes: asyncio.Event, seconds: float) -> None:
-    """Wait for some seconds, or until there may be something new."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(wakes.wait(), max(seconds, 0.0))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbase.db.vector_index import FEW_FOR_LISTS, VectorIndex
 from fluxbase.errors import FluxbaseError, Unavailable
-from fluxbase.vectors.filling import rest
+from fluxbase.toolkit.pause import pause
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +36,7 @@ class Tending:
                 await self.seed()
                 await self.adopt()
                 await self.build_index()
-            await rest(wakes, _EVERY)
+            await pause(wakes, _EVERY)
 
     async def seed(self, collection: str | None = None) -> None:
         """Queue the rows that collections have had since before they were made or reindexed.
