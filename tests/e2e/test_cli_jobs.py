@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from contextlib import asynccontextmanager, contextmanager
@@ -133,8 +134,11 @@ def test_on_a_terminal_a_bar_shows_how_far_a_job_is(here: Place) -> None:
             pass
         os.close(master)
         assert process.wait(30) == 0, shown
-        assert b"40%" in shown
-        assert b"100%" in shown
+        # Which of them are shown depends on the moment; that it grows to its end does not.
+        percents = [int(found) for found in re.findall(rb"(\d+)%", shown)]
+        assert percents == sorted(percents)
+        assert len({*percents} - {0, 100}) >= 1, shown
+        assert percents[-1] == 100
 
 
 def test_a_worker_shares_the_database_of_a_server(here: Place) -> None:
