@@ -59,7 +59,9 @@ class Pool:
         self._finding: asyncio.Task[Sandbox] | None = None
         self._idle: OrderedDict[Process, Key] = OrderedDict()
         self._spare: deque[Process] = deque()
-        self._starting = 0
+        self._starting = 0  # of the spare ones
+        self._awaited = 0
+        self._arrival = asyncio.Event()
         self._count = 0
         self._free = asyncio.Condition()
         self._watched: set[_Watched] = set()
@@ -123,6 +125,8 @@ class Pool:
         try:
             if fresh:
                 await load(process)
+                # Not earlier: what starts beside it would hold it up.
+                self._soon(self._replenish(sandbox))
             yield process
         except BaseException:
             self._watched.discard(watched)
@@ -168,9 +172,15 @@ class Pool:
         return None
 
     async def _new(self, sandbox: Sandbox) -> Process:
+        if not self._spare and self._awaited < self._starting:
+            # One that starts already is there sooner than one that starts beside it.
+            self._awaited += 1
+            try:
+                await self._arrival.wait()
+            finally:
+                self._awaited -= 1
         if self._spare:
             process = self._spare.popleft()
-            self._soon(self._replenish(sandbox))
             if process.alive:
                 return process
             await self._end(process)
@@ -243,6 +253,7 @@ class Pool:
                 return
             self._count += 1
             self._starting += 1
+            self._arrival.clear()
             try:
                 process = await self._start(sandbox)
                 if self._closed:
@@ -253,6 +264,7 @@ class Pool:
                 return  # whoever needs one is told
             finally:
                 self._starting -= 1
+                self._arrival.set()
 
     async def _watch(self) -> None:
         """End what uses more than it may."""
