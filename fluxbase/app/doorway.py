@@ -25,10 +25,7 @@ async def open_to(
 ) -> None:
     """Serve until a signal, then drain."""
     config = server.config
-    # What is there now stays for good: collections that walk it cost more than all they find.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    settle()
     await door.serve(
         server,
         sockets=[listener],
@@ -40,6 +37,16 @@ async def open_to(
         keep_alive=max(1, round(config.server.keep_alive)),
         trusted_proxies=tuple(str(network) for network in config.server.trusted_proxies),
     )
+
+
+def settle() -> None:
+    """Let the collector pass over what a process has when its work begins.
+
+    That stays for good: collections that walk it cost more than all they find.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _limits(config: Config) -> ProtocolLimits:

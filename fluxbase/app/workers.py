@@ -17,6 +17,8 @@ from fluxbase.toolkit.handlers import Handlers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from prometheus_client import Counter
+
     from fluxbase.auth.authenticate import Authenticator
     from fluxbase.config import Config
     from fluxbase.db.database import Database
@@ -52,6 +54,7 @@ class Workers:
         self._worker: Worker | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._counts: list[Record] = []
+        self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         observer.watch(self._gauges)
 
     def hear(self, payload: str) -> None:
@@ -137,8 +140,13 @@ class Workers:
         await asyncio.gather(task, return_exceptions=True)
 
     def _count(self, queue: str, outcome: str, seconds: float) -> None:
-        self._observer.jobs.labels(queue, outcome).inc()
-        self._observer.job_seconds.labels(queue).inc(seconds)
+        counters = self._counters.get((queue, outcome))
+        if counters is None:
+            jobs, spent = self._observer.jobs, self._observer.job_seconds
+            counters = jobs.labels(queue, outcome), spent.labels(queue)
+            self._counters[queue, outcome] = counters
+        counters[0].inc()
+        counters[1].inc(seconds)
 
     def _gauges(self) -> Iterable[tuple[str, str, str, float]]:
         for row in self._counts:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fluxbase.app.backend import open_backend
+from fluxbase.app.doorway import settle
 from fluxbase.app.server import Server
 from fluxbase.cli.settings import common_options, current
 from fluxbase.cli.turn import turn
@@ -74,6 +75,7 @@ async def _work(loaded: Loaded, flags: dict[str, object]) -> None:
             loop.add_signal_handler(signal.SIGHUP, server.reload)
             async with server.running():
                 await starting.aclose()
+                settle()
                 log.info("working off %s", _told(config))
                 await stop.wait()
                 log.info("stopping")

@@ -82,19 +82,8 @@ class Claimed:
 
     @classmethod
     def of(cls, row: Record) -> Claimed:
-        """Return the job of a row of `claim_jobs`."""
-        return cls(
-            id=row["id"],
-            namespace=row["namespace"],
-            name=row["name"],
-            queue=row["queue"],
-            principal=row["principal"],
-            payload=row["payload"],
-            attempt=row["attempt"],
-            fence=row["fence"],
-            handler=row["handler"],
-            timeout=row["timeout_seconds"] or 0.0,
-        )
+        """Return the job of a row of `claim_jobs`, whose first columns are these."""
+        return cls(*row[:10])
 
 
 async def attempt(means: Means, job: Claimed) -> Ending:
@@ -135,8 +124,8 @@ async def _run(means: Means, job: Claimed, teller: Teller) -> JsonValue:
         ctx.target = f"{job.namespace}.{job.name}"
         return await handler.run(ctx, target, payload, task)
 
-    # The same in every attempt: what is done under the job's key is told by them too.
-    arguments = {"job_id": job.id}
+    # None: the id of the request names the job, and what is done under its key is told by the key.
+    arguments: dict[str, object] = {}
     limit = asyncio.timeout(job.timeout)
     try:
         async with limit:
@@ -167,7 +156,7 @@ class Teller:
         self._lines: list[dict[str, str]] = []
         self._kept = 0
         self._changed = False
-        self._hurry = asyncio.Event()
+        self._hurry: asyncio.Event | None = None  # most jobs tell nothing
         self._writer: asyncio.Task[None] | None = None
 
     async def report(self, percent: float | None, message: str | None) -> None:
@@ -193,19 +182,20 @@ class Teller:
 
     async def finish(self) -> None:
         """Write what is left."""
-        self._hurry.set()
-        if self._writer is not None:
+        if self._writer is not None and self._hurry is not None:
+            self._hurry.set()
             await asyncio.wait((self._writer,))
 
     def _start(self) -> None:
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.ensure_future(self._keep_writing())
+            self._hurry = self._hurry or asyncio.Event()
+            self._writer = asyncio.create_task(self._keep_writing(self._hurry))
 
-    async def _keep_writing(self) -> None:
+    async def _keep_writing(self, hurry: asyncio.Event) -> None:
         while self._changed or self._lines:
             with suppress(FluxbaseError):  # it is told anew with the next word
                 await self._write()
-            await pause(self._hurry, _TOLD_EVERY)
+            await pause(hurry, _TOLD_EVERY)
 
     async def _write(self) -> None:
         job = self._job

@@ -63,6 +63,12 @@ class _Lane:
     slots: int
     running: int = 0
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def free(self) -> int:
+        """How many more may run."""
+        return self.slots - self.running
+
     taking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -168,7 +174,7 @@ class Worker:
             held = _Held(Claimed.of(row))
             lane.running += 1
             self._held[held.job.id] = held
-            held.task = asyncio.ensure_future(self._do(held, lane))
+            held.task = asyncio.create_task(self._do(held, lane))
         return len(rows)
 
     async def _until_due(self, queue: str) -> float:

@@ -5,7 +5,6 @@ It must not know what the work is: a job whose worker was killed is run again fr
 
 from __future__ import annotations
 
-from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +25,10 @@ class Effects:
 
     def __init__(self, work: str) -> None:
         self._work = work
-        self._seen: Counter[str] = Counter()
+        self._seen: dict[str, int] = {}
 
     def name(self, tool: str, arguments: Mapping[str, Any]) -> str:
         """Return the idempotency key of the next such call."""
         said = sha256(dumps([tool, in_order(arguments)])).hexdigest()[:32]
-        self._seen[said] += 1
-        return f"{self._work}/{said}/{self._seen[said]}"
+        self._seen[said] = number = self._seen.get(said, 0) + 1
+        return f"{self._work}/{said}/{number}"

@@ -202,6 +202,8 @@ DECLARE
   full_jobs uuid[] := '{}';
   ids uuid[];
 BEGIN
+  -- A job that was lent and is not, after Postgres fell, is lent again: that need not be waited for on the disk.
+  PERFORM set_config('synchronous_commit', 'off', true);
   UPDATE jobs.jobs j SET ready = true WHERE j.id IN (
     SELECT p.id FROM jobs.jobs p WHERE p.queue = from_queue AND p.status = 'pending' AND NOT p.ready AND p.scheduled_at <= at
     ORDER BY p.scheduled_at LIMIT 1000 FOR UPDATE SKIP LOCKED);

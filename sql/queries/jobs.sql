@@ -73,8 +73,8 @@ WITH claimed AS MATERIALIZED (
 ), told AS MATERIALIZED (
   SELECT jobs.tell(array_agg(id), array_agg(holder)) FROM claimed
 )
-SELECT j.id::text, j.namespace, j.name, j.holder, j.principal::text, j.payload::text, j.attempt, j.fence, j.queue,
-  d.handler, d.timeout_seconds
+SELECT j.id::text, j.namespace, j.name, j.queue, j.principal::text, j.payload::text, j.attempt, j.fence, d.handler,
+  coalesce(d.timeout_seconds, 0), j.holder
 FROM claimed j CROSS JOIN told LEFT JOIN jobs.definitions d ON d.id = j.definition
 
 -- next_due(queue, at) reads
