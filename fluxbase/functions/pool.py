@@ -250,7 +250,12 @@ class Pool:
         """Start processes ahead, as long as nobody else needs the room."""
         while not self._closed and len(self._spare) + self._starting < self._config.spare:
             if self._count >= self._most:
-                return
+                if len(self._idle) <= self._config.spare:
+                    return
+                # A process for whoever comes is worth more than the one that waited longest.
+                process, _ = self._idle.popitem(last=False)
+                await self._end(process)
+                continue
             self._count += 1
             self._starting += 1
             self._arrival.clear()
