@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -65,8 +64,7 @@ class Means(NamedTuple):
     max_result: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job as a worker was lent it."""
 
     id: str
@@ -83,7 +81,7 @@ class Claimed:
     @classmethod
     def of(cls, row: Record) -> Claimed:
         """Return the job of a row of `claim_jobs`, whose first columns are these."""
-        return cls(*row[:10])
+        return cls._make(row[:10])
 
 
 async def attempt(means: Means, job: Claimed) -> Ending:
