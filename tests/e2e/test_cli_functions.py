@@ -51,17 +51,17 @@ def test_a_function_is_begun_and_served_anew_with_every_change(here: Place) -> N
         def answer() -> str:
             headers = {"X-Client-Key": key, "Content-Type": "application/json"}
             url = f"{server.url}/api/v1/functions/hello"
-            return httpx2.post(url, json={"name": "Ada"}, headers=headers, timeout=20).text
+            return httpx2.post(url, json={"name": "moon"}, headers=headers, timeout=20).text
 
         server.wait_for_log("found: default.hello")
-        assert answer() == '{"message":"Hello, Ada!","caller":"caller"}'
-        server.wait_for_log("default.hello  info   greeting Ada")
+        assert answer() == '{"message":"Hello, moon!","caller":"caller"}'
+        server.wait_for_log("default.hello  info   greeting moon")
         path = here.folder / "functions" / "hello" / "index.ts"
         path.write_text(path.read_text().replace("Hello", "Bye"))
-        wait(lambda: "Bye, Ada!" in answer(), "the change")
+        wait(lambda: "Bye, moon!" in answer(), "the change")
         path.write_text(path.read_text() + "\nexport const broken: = 3;\n")
         server.wait_for_log("error: hello/index.ts")
-        assert "Bye, Ada!" in answer()
+        assert "Bye, moon!" in answer()
     assert here.run("functions", "list", "-o", "json").json == []
 
 
