@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fluxbase.config.duration import seconds as duration
-from fluxbase.errors import FluxbaseError, InvalidArgument
+from fluxbase.errors import InvalidArgument
 from fluxbase.functions.deploy import Rules
 from fluxbase.principal import parse_scopes
+from fluxbase.toolkit import annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHARED: Final = "_shared"
 TYPES: Final = Path(__file__).with_name("fluxbase.d.ts")
-_LINE: Final = re.compile(r"//\s*@([a-z-]+)\s*(.*)")
 _NAMESPACE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _CODE: Final = (".ts", ".tsx", ".js", ".mjs", ".json")
@@ -136,12 +134,7 @@ def _shown(path: Path, folder: Path) -> str:
 
 
 def _rules(path: str, text: str, rules: Rules) -> Rules:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("//"):
-            break
-        said = _LINE.fullmatch(line.strip())
-        if said is not None:
-            rules = _rule(f"{path}, line {number}", said[1], said[2].strip(), rules)
+    rules = replace(rules, **annotations.read(path, text, "//", _RULES))
     try:
         rules.check()
     except InvalidArgument:
@@ -151,38 +144,8 @@ def _rules(path: str, text: str, rules: Rules) -> Rules:
     return rules
 
 
-def _rule(place: str, word: str, value: str, rules: Rules) -> Rules:
-    if word not in _RULES:
-        close = get_close_matches(word, _RULES, n=1)
-        hint = f"did you mean @{close[0]}?" if close else "known: @" + ", @".join(_RULES)
-        raise InvalidArgument(f"{place}: no such annotation", hint=hint)
-    key, parse = _RULES[word]
-    try:
-        known: dict[str, Any] = {key: parse(value)}
-    except (FluxbaseError, ValueError):
-        raise InvalidArgument(f"{place}: @{word} has a value that it does not take") from None
-    return replace(rules, **known)
-
-
-def _flag(value: str) -> bool:
-    if value not in ("", "true", "false"):
-        raise ValueError(value)
-    return value != "false"
-
-
-def _words(value: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in value.split(",") if word.strip())
-
-
 def _scopes(value: str) -> tuple[str, ...]:
     return parse_scopes(value)
-
-
-def _seconds(value: str) -> float:
-    seconds = duration(value)
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(value)
-    return seconds
 
 
 def _one_of(*known: str) -> Callable[[str], str]:
@@ -195,10 +158,10 @@ def _one_of(*known: str) -> Callable[[str], str]:
 
 
 _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
-    "public": ("public", _flag),
-    "roles": ("roles", _words),
+    "public": ("public", annotations.flag),
+    "roles": ("roles", annotations.words),
     "scopes": ("scopes", _scopes),
-    "timeout": ("timeout", _seconds),
+    "timeout": ("timeout", annotations.seconds(_LONGEST)),
     "runs-as": ("runs_as", _one_of("caller", "service")),
     "isolation": ("isolation", _one_of("caller", "shared")),
     "description": ("description", str),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from fluxbase.errors import UnknownFunction
+from fluxbase.toolkit.audience import admitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,12 +90,8 @@ class Registry:
 
 async def visible(ctx: Context, registry: Registry, namespace: str | None = None) -> list[Function]:
     """Return the functions that the caller may invoke, in the order of their names."""
-    known = await registry.all()
-    found = [f for f in known.values() if namespace in (None, f.namespace)]
-    if ctx.who.is_service:
-        return found
-    roles = await ctx.catalog.roles_of(ctx.who) if found else frozenset[str]()
-    return [f for f in found if _may_invoke(ctx, f, roles)]
+    known = (await registry.all()).values()
+    return await _invocable(ctx, [f for f in known if namespace in (None, f.namespace)])
 
 
 async def find(ctx: Context, registry: Registry, namespace: str, name: str) -> Function:
@@ -105,23 +100,16 @@ async def find(ctx: Context, registry: Registry, namespace: str, name: str) -> F
     Raises:
         UnknownFunction: there is none of that name for the caller.
     """
-    found = (await registry.all()).get((namespace, name))
-    if found is not None:
-        if ctx.who.is_service:
-            return found
-        roles = frozenset[str]() if found.public else await ctx.catalog.roles_of(ctx.who)
-        if _may_invoke(ctx, found, roles):
-            return found
+    known = (await registry.all()).get((namespace, name))
+    for found in await _invocable(ctx, [known] if known is not None else []):
+        return found
     raise UnknownFunction(hint="list_functions shows the functions this key may invoke")
 
 
-def _may_invoke(ctx: Context, function: Function, roles: frozenset[str]) -> bool:
+async def _invocable(ctx: Context, functions: list[Function]) -> list[Function]:
+    found = await admitted(ctx, functions)
     # What runs with the rights of a service key may write whatever its caller may not.
-    if ctx.who.read_only and function.runs_as == "service":
-        return False
-    if not all(ctx.who.holds((scope,)) for scope in function.scopes):
-        return False
-    return function.public or not roles.isdisjoint(function.roles)
+    return [f for f in found if not (ctx.who.read_only and f.runs_as == "service")]
 
 
 def _function(row: Record) -> Function:
@@ -140,8 +128,3 @@ def _function(row: Record) -> Function:
         file=row["file"],
         updated_at=row["updated_at"],
     )
-
-
-def sources_of(row: Record) -> dict[str, Any]:
-    """Return the files of a version by their names."""
-    return orjson.loads(row["sources"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fluxbase.errors import UnknownJob
+from fluxbase.toolkit.audience import admitted
 
 if TYPE_CHECKING:
     from fluxbase.db.types import Record
@@ -41,11 +42,7 @@ async def visible(
 ) -> list[Definition]:
     """Return the kinds of jobs that the caller may submit."""
     rows = await ctx.database.admin("load_definitions", namespace=namespace, name=name)
-    found = [_definition(row) for row in rows]
-    if ctx.who.is_service:
-        return found
-    roles = await ctx.catalog.roles_of(ctx.who) if found else frozenset[str]()
-    return [d for d in found if _may_submit(ctx, d, roles)]
+    return await admitted(ctx, map(_definition, rows))
 
 
 async def find(ctx: Context, namespace: str, name: str) -> Definition:
@@ -62,12 +59,6 @@ async def find(ctx: Context, namespace: str, name: str) -> Definition:
 async def ids_of_visible(ctx: Context) -> list[str] | None:
     """Return which kinds of jobs the caller is told of; `None`: of all."""
     return None if ctx.who.is_service else [d.id for d in await visible(ctx)]
-
-
-def _may_submit(ctx: Context, definition: Definition, roles: frozenset[str]) -> bool:
-    if not all(ctx.who.holds((scope,)) for scope in definition.scopes):
-        return False
-    return definition.public or not roles.isdisjoint(definition.roles)
 
 
 def _definition(row: Record) -> Definition:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from fluxbase.config.duration import seconds as duration
-from fluxbase.errors import FluxbaseError, InvalidArgument
+from fluxbase.errors import InvalidArgument
 from fluxbase.principal import parse_scopes
+from fluxbase.toolkit import annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_LINE: Final = re.compile(r"--\s*@([a-z-]+)\s*(.*)")
 _NAMESPACE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _MOST_ROWS: Final = 100_000
@@ -61,13 +59,8 @@ def _file(path: Path, folder: Path) -> File:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise InvalidArgument(f"{shown}: the file cannot be read as UTF-8") from None
-    file = File(shown, namespace, path.stem, text)
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("--"):
-            break
-        said = _LINE.fullmatch(line.strip())
-        if said is not None:
-            _rule(file, number, said[1], said[2].strip())
+    rules = annotations.read(shown, text, "--", _RULES)
+    file = File(shown, namespace, path.stem, text, rules)
     _check(file)
     return file
 
@@ -81,27 +74,8 @@ def _check(file: File) -> None:
         raise InvalidArgument(f"{file.path}: @cache is for procedures that are @read-only")
 
 
-def _rule(file: File, number: int, word: str, value: str) -> None:
-    place = f"{file.path}, line {number}"
-    if word not in _RULES:
-        close = get_close_matches(word, _RULES, n=1)
-        hint = f"did you mean @{close[0]}?" if close else "known: @" + ", @".join(_RULES)
-        raise InvalidArgument(f"{place}: no such annotation", hint=hint)
-    key, parse = _RULES[word]
-    try:
-        file.rules[key] = parse(value)
-    except (FluxbaseError, ValueError):
-        raise InvalidArgument(f"{place}: @{word} has a value that it does not take") from None
-
-
-def _flag(value: str) -> bool:
-    if value not in ("", "true", "false"):
-        raise ValueError(value)
-    return value != "false"
-
-
-def _words(value: str) -> list[str]:
-    return [word.strip() for word in value.split(",") if word.strip()]
+def _roles(value: str) -> list[str]:
+    return list(annotations.words(value))
 
 
 def _scopes(value: str) -> list[str]:
@@ -115,26 +89,12 @@ def _rows(value: str) -> int:
     return rows
 
 
-def _seconds(value: str) -> float:
-    seconds = duration(value)
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(value)
-    return seconds
-
-
-def _kept(value: str) -> float:
-    seconds = duration(value)
-    if not 0 <= seconds <= _KEPT_LONGEST:
-        raise ValueError(value)
-    return seconds
-
-
 _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
-    "public": ("public", _flag),
-    "roles": ("roles", _words),
+    "public": ("public", annotations.flag),
+    "roles": ("roles", _roles),
     "scopes": ("scopes", _scopes),
-    "timeout": ("timeout", _seconds),
+    "timeout": ("timeout", annotations.seconds(_LONGEST)),
     "max-rows": ("max_rows", _rows),
-    "read-only": ("read_only", _flag),
-    "cache": ("cache", _kept),
+    "read-only": ("read_only", annotations.flag),
+    "cache": ("cache", annotations.seconds(_KEPT_LONGEST, zero=True)),
 }

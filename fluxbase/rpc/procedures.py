@@ -9,6 +9,7 @@ import orjson
 
 from fluxbase.config.model import is_closed
 from fluxbase.errors import Forbidden, InvalidArgument, UnknownProcedure
+from fluxbase.toolkit.audience import admitted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,11 +109,8 @@ async def visible(
 ) -> list[Procedure]:
     """Return the procedures that the caller may call."""
     rows = await ctx.database.admin("load_procedures", namespace=namespace, name=name)
-    found = [_procedure(row) for row in rows]
-    if ctx.who.is_service:
-        return found
-    roles = await ctx.catalog.roles_of(ctx.who) if found else frozenset[str]()
-    return [p for p in found if _may_call(ctx, p, roles)]
+    found = await admitted(ctx, map(_procedure, rows))
+    return [p for p in found if p.read_only or not ctx.who.read_only]
 
 
 async def find(ctx: Context, namespace: str, name: str) -> Procedure:
@@ -154,14 +152,6 @@ def publishable(found: Sequence[Record]) -> str:
     if is_closed(found[0]["schema"]):
         raise Forbidden("function: those of the server and of Postgres are not published")
     return found[0]["function"]
-
-
-def _may_call(ctx: Context, procedure: Procedure, roles: frozenset[str]) -> bool:
-    if ctx.who.read_only and not procedure.read_only:
-        return False
-    if not all(ctx.who.holds((scope,)) for scope in procedure.scopes):
-        return False
-    return procedure.public or not roles.isdisjoint(procedure.roles)
 
 
 def _procedure(row: Record) -> Procedure:

@@ -15,11 +15,6 @@ SELECT v.version, v.version = f.version AS active, v.deployed_by, v.created_at::
 FROM functions.functions f JOIN functions.versions v ON v.function = f.id WHERE f.namespace = $1 AND f.name = $2
 ORDER BY v.version DESC
 
--- load_sources(namespace, name, version) reads
--- The files of a version, or of the one in force.
-SELECT v.sources::text, v.version FROM functions.functions f JOIN functions.versions v ON v.function = f.id
-WHERE f.namespace = $1 AND f.name = $2 AND v.version = coalesce($3::int, f.version)
-
 -- deploy_function(namespace, name, description, public, roles, scopes, timeout, runs_as, isolation, file, code, sources, by)
 -- Keep a new version of a function and put it into force; the same code as the one in force is no new version.
 WITH known AS (
