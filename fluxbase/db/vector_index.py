@@ -47,7 +47,7 @@ class VectorIndex:
     method: str  # hnsw or ivfflat
     rows: int
     own: str | None  # the one that was made for the collection before
-    afresh: bool  # build another one although there is one
+    state: str  # as it was read; "stale": build another one although there is one
 
     @property
     def opclass(self) -> str:
@@ -78,9 +78,10 @@ def _cut(name: str, end: str) -> str:
     return name.encode()[: _LONGEST_NAME - len(end)].decode(errors="ignore") + end
 
 
-async def build(conn: Connection, wanted: VectorIndex) -> bool:
-    """Build the index unless there is one that serves; false when somebody else is building.
+async def build(conn: Connection, wanted: VectorIndex) -> None:
+    """Build the index unless one serves, and write down that it is ready.
 
+    Nothing is done when somebody else is building, or has built since it was read what is wanted.
     No index is touched but the collection's own.
 
     Raises:
@@ -88,12 +89,15 @@ async def build(conn: Connection, wanted: VectorIndex) -> bool:
     """
     lock = (_LOCK << 32) + wanted.relation
     if not await conn.fetchval("SELECT pg_try_advisory_lock($1)", lock):
-        return False
+        return
+    known = wanted.collection, wanted.state, wanted.own
     try:
-        await _build(conn, wanted)
+        if await conn.fetchval(queries()["is_still_wanted"].sql, *known):
+            await _build(conn, wanted)
+            done = wanted.collection, "ready", None, wanted.state
+            await conn.execute(queries()["set_index_state"].sql, *done)
     finally:
         await conn.execute("SELECT pg_advisory_unlock($1)", lock)
-    return True
 
 
 async def _build(conn: Connection, wanted: VectorIndex) -> None:
@@ -103,7 +107,7 @@ async def _build(conn: Connection, wanted: VectorIndex) -> None:
         await _drop(conn, wanted.schema, own["name"])
         own = None
     serving = any(index["name"] != wanted.own and _serves(index, wanted) for index in known)
-    if serving or (own is not None and _serves(own, wanted) and not wanted.afresh):
+    if serving or (own is not None and _serves(own, wanted) and wanted.state != "stale"):
         return
     name = await _free_name(conn, wanted)
     await conn.execute(queries()["name_index"].sql, wanted.collection, name)

@@ -42,10 +42,10 @@ class Works:
         async with as_owner(self._pool) as conn:
             return await embed_by(conn, function, texts, seconds=seconds)
 
-    async def build_index(self, wanted: VectorIndex) -> bool:
+    async def build_index(self, wanted: VectorIndex) -> None:
         """Build an index of vectors while others write; see `fluxbase.db.vector_index.build`."""
         async with as_owner(self._pool) as conn:
-            return await build(conn, wanted)
+            await build(conn, wanted)
 
     @asynccontextmanager
     async def define(self, *, dry_run: bool) -> AsyncGenerator[Definer]:

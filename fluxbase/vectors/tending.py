@@ -70,25 +70,23 @@ class Tending:
         for row in await self._database.works.run("wanted_index", collection=collection):
             if row["index_kind"] == "ivfflat" and row["rows"] < FEW_FOR_LISTS:
                 continue
-            state, fault = "ready", None
             try:
-                if not await self._database.works.build_index(_wanted(row)):
-                    continue
+                await self._database.works.build_index(index_of(row))
             except Unavailable:
                 raise
             except FluxbaseError as error:
                 log.warning("the index of a collection cannot be built: %s", error.message)
-                state, fault = "failed", error.message
-            await self._database.admin(
-                "set_index_state",
-                name=row["name"],
-                state=state,
-                error=fault,
-                known=row["index_state"],
-            )
+                await self._database.admin(
+                    "set_index_state",
+                    name=row["name"],
+                    state="failed",
+                    error=error.message,
+                    known=row["index_state"],
+                )
 
 
-def _wanted(row: Record) -> VectorIndex:
+def index_of(row: Record) -> VectorIndex:
+    """Return the index that a row of `wanted_index` asks for."""
     return VectorIndex(
         collection=row["name"],
         relation=row["oid"],
@@ -100,5 +98,5 @@ def _wanted(row: Record) -> VectorIndex:
         method=row["index_kind"],
         rows=row["rows"],
         own=row["index_name"],
-        afresh=row["index_state"] == "stale",
+        state=row["index_state"],
     )

@@ -155,6 +155,11 @@ SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relna
 -- Remember which index is the collection's own, before it is built.
 UPDATE vectors.collections SET index_name = $2 WHERE name = $1
 
+-- is_still_wanted(name, state, own) reads
+-- Whether an index is wanted as it was when it was read; asked by who alone builds it now.
+SELECT EXISTS (SELECT FROM vectors.collections
+  WHERE name = $1 AND index_state = $2 AND index_name IS NOT DISTINCT FROM $3) AS wanted
+
 -- set_index_state(name, state, error, known)
 -- Remember how far the index of a collection is, unless it was asked for anew since its state was read.
 UPDATE vectors.collections SET index_state = $2, index_error = $3

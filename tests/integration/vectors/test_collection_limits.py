@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxbase.vectors.tending import index_of
 from tests.integration.vectors.model import SIZE, Model, embedding
 from tests.integration.vectors.papers import MADE, entry, filled, refused, search, until, write
 from tests.world import USER1, USER2, Caller, Refused
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from fluxbase.app.backend import Backend
+    from fluxbase.db.vector_index import VectorIndex
 
     Owner = asyncpg.Connection[asyncpg.Record]
 
@@ -241,3 +243,29 @@ async def test_a_reindex_asked_while_an_index_is_being_built_is_not_forgotten(
         group.create_task(backend.database.admin("set_index_state", **late))
         await until(owner, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
     await until(owner, "SELECT index_name <> $1 FROM vectors.collections", before)
+
+
+async def test_of_many_who_tend_one_builds_an_index_once(
+    admin: Caller, owner: Owner, backend: Backend
+) -> None:
+    # Too few rows for lists, so that nobody builds it but who is told to.
+    await admin.call("create_collection", **MADE, index="ivfflat")
+    await filled(owner)
+    works = backend.database.works
+    found = "SELECT index_state || ' ' || index_name FROM vectors.collections"
+
+    async def read() -> VectorIndex:
+        [row] = await works.run("wanted_index", collection="papers")
+        return index_of(row)
+
+    await works.build_index(await read())
+    assert await owner.fetchval(found) == "ready papers_embedding_ivfflat"
+    await owner.execute("UPDATE vectors.collections SET index_state = 'stale'")
+    mine = theirs = await read()
+    await works.build_index(mine)
+    assert await owner.fetchval(found) == "ready papers_embedding_ivfflat_1"
+    await works.build_index(theirs)
+    assert await owner.fetchval(found) == "ready papers_embedding_ivfflat_1"
+    await owner.execute("UPDATE vectors.collections SET index_state = 'stale'")
+    await works.build_index(theirs)  # which was read before this was asked
+    assert await owner.fetchval(found) == "stale papers_embedding_ivfflat_1"
