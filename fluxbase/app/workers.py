@@ -17,12 +17,11 @@ from fluxbase.toolkit.handlers import Handlers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from prometheus_client import Counter
-
     from fluxbase.auth.authenticate import Authenticator
     from fluxbase.config import Config
     from fluxbase.db.database import Database
     from fluxbase.db.types import Record
+    from fluxbase.jobs.endings import Written
     from fluxbase.observe import Observer
     from fluxbase.toolkit.runner import Runner
 
@@ -54,7 +53,6 @@ class Workers:
         self._worker: Worker | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._counts: list[Record] = []
-        self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         observer.watch(self._gauges)
 
     def hear(self, payload: str) -> None:
@@ -139,14 +137,9 @@ class Workers:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    def _count(self, queue: str, outcome: str, seconds: float) -> None:
-        counters = self._counters.get((queue, outcome))
-        if counters is None:
-            jobs, spent = self._observer.jobs, self._observer.job_seconds
-            counters = jobs.labels(queue, outcome), spent.labels(queue)
-            self._counters[queue, outcome] = counters
-        counters[0].inc()
-        counters[1].inc(seconds)
+    def _count(self, written: Written) -> None:
+        self._observer.jobs.labels(written.queue, written.outcome).inc(written.number)
+        self._observer.job_seconds.labels(written.queue).inc(written.seconds)
 
     def _gauges(self) -> Iterable[tuple[str, str, str, float]]:
         for row in self._counts:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import orjson
 
 from fluxbase.errors import FluxbaseError, InternalError, Unavailable
+from fluxbase.toolkit.pause import pause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fluxbase.db.database import Database
 
@@ -46,20 +47,41 @@ class Ending(NamedTuple):
         }
 
 
+class Written(NamedTuple):
+    """Attempts of one queue that ended alike, and how many seconds they took in all."""
+
+    queue: str
+    outcome: str
+    number: int
+    seconds: float
+
+
+class _Item(NamedTuple):
+    ending: Ending
+    queue: str
+    seconds: float
+
+
 class Endings:
-    """Those of one worker."""
+    """Those of one worker; `on_written` is told of them by the batch."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_written: Callable[[Written], None]) -> None:
         self._database = database
-        self._waiting: list[tuple[Ending, asyncio.Future[str | None]]] = []
+        self._on_written = on_written
+        self._waiting: list[_Item] = []
         self._bell = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
-    async def write(self, ending: Ending) -> str | None:
-        """Return the job's status once it is written; `None` when somebody else has the job."""
-        written: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ending, written))
+    def add(self, ending: Ending, queue: str, seconds: float) -> None:
+        """Have it written how an attempt ended that took some seconds."""
+        self._waiting.append(_Item(ending, queue, seconds))
+        self._settled.clear()
         self._bell.set()
-        return await written
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until all is written, but no longer than some seconds."""
+        await pause(self._settled, seconds)
 
     async def run(self) -> None:
         """Write until cancelled; while Postgres is away, what waits goes on waiting."""
@@ -67,16 +89,25 @@ class Endings:
             await self._bell.wait()
             batch = self._waiting[:_MOST]
             try:
-                known = await self._write([ending for ending, _ in batch])
+                known = await self._write([item.ending for item in batch])
             except Unavailable:
                 await asyncio.sleep(_PAUSE)
                 continue
             del self._waiting[: len(batch)]
             if not self._waiting:
                 self._bell.clear()
-            for ending, written in batch:
-                if not written.done():
-                    written.set_result(known.get(ending.id))
+                self._settled.set()
+            self._tell(batch, known)
+
+    def _tell(self, batch: Sequence[_Item], known: Mapping[str, str]) -> None:
+        told: dict[tuple[str, str], tuple[int, float]] = {}
+        for ending, queue, seconds in batch:
+            status = known.get(ending.id, "lost")  # by now somebody else has the job
+            alike = queue, "retried" if status == "pending" else status
+            number, spent = told.get(alike, (0, 0.0))
+            told[alike] = number + 1, spent + seconds
+        for (queue, outcome), (number, spent) in told.items():
+            self._on_written(Written(queue, outcome, number, spent))
 
     async def _write(self, endings: Sequence[Ending]) -> dict[str, str]:
         text = orjson.dumps([ending.as_row() for ending in endings]).decode()

@@ -9,7 +9,7 @@ import logging
 import sys
 from contextlib import suppress
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxbase.errors import ConfigError, FluxbaseError, HandlerFailed, InvalidArgument, Unavailable
 from fluxbase.jobs.job import Job, SyncJob
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class _Loaded(NamedTuple):
+    function: Callable[[Any], Any]
+    is_async: bool
+
+
 class PythonHandlers:
     """The functions by their names; `fluxbase.toolkit.handlers.Handler`."""
 
     def __init__(self, functions: Mapping[str, str], folder: Path | None = None) -> None:
         self._names = functions
         self._folder = folder
-        self._loaded: dict[str, Callable[[Any], Any]] = {}
+        self._loaded: dict[str, _Loaded] = {}
 
     def load(self) -> None:
         """Import every function.
@@ -66,13 +71,10 @@ class PythonHandlers:
         """
         if target not in self._names:  # the configuration of another server may have it
             raise Unavailable("jobs.handlers of the server that ran it has no such function")
-        function = self._function(target)
+        function, is_async = self._function(target)
         job = Job(ctx, payload, task)
         try:
-            if inspect.iscoroutinefunction(function):
-                result = await function(job)
-            else:
-                result = await _in_a_thread(function, job)
+            result = await (function(job) if is_async else _in_a_thread(function, job))
         except FluxbaseError:
             raise
         except Exception as error:
@@ -87,9 +89,10 @@ class PythonHandlers:
         except (TypeError, ValueError, RecursionError):
             raise HandlerFailed("the handler returned something that is not JSON") from None
 
-    def _function(self, name: str) -> Callable[[Any], Any]:
+    def _function(self, name: str) -> _Loaded:
         if name not in self._loaded:
-            self._loaded[name] = _imported(name, self._names[name])
+            function = _imported(name, self._names[name])
+            self._loaded[name] = _Loaded(function, inspect.iscoroutinefunction(function))
         return self._loaded[name]
 
 

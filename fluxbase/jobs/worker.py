@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fluxbase.jobs.attempt import Means
+    from fluxbase.jobs.endings import Written
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class _Held:
 
     job: Claimed
     task: asyncio.Task[None] | None = None
+    begun: bool = False
     why: Why | None = None  # it was told to stop
-    ending: bool = False
 
 
 @dataclass(slots=True)
@@ -75,15 +76,12 @@ class _Lane:
 class Worker:
     """One process' share of the work."""
 
-    def __init__(
-        self, means: Means, terms: Terms, on_end: Callable[[str, str, float], None]
-    ) -> None:
+    def __init__(self, means: Means, terms: Terms, on_written: Callable[[Written], None]) -> None:
         self.id = str(uuid4())
         self.means = means  # of the attempts that begin from now on
         self._terms = terms
-        self._on_end = on_end
         self._database = means.database
-        self._endings = Endings(means.database)
+        self._endings = Endings(means.database, on_written)
         self._lanes = {name: _Lane(slots) for name, slots in terms.queues.items()}
         self._held: dict[str, _Held] = {}
         self._upkeep = asyncio.Event()
@@ -136,6 +134,7 @@ class Worker:
         for held in list(self._held.values()):
             self._stop(held, "back")
         await self._ended(_GRACE)
+        await self._endings.settle(_GRACE)
 
     async def _ended(self, seconds: float) -> None:
         tasks = [held.task for held in self._held.values() if held.task is not None]
@@ -185,36 +184,33 @@ class Worker:
     async def _do(self, held: _Held, lane: _Lane) -> None:
         job, began = held.job, time.monotonic()
         try:
-            try:
-                ending = await self._attempt(held)
-            finally:
-                # The next job may begin while it is written how this one ended.
-                lane.running -= 1
-                lane.bell.set()
-            if ending is None:
-                return
-            status = await self._endings.write(ending)
-            outcome = "retried" if status == "pending" else status or "lost"
-            self._on_end(job.queue, outcome, time.monotonic() - began)
+            ending = await self._attempt(held)
         finally:
             if self._held.get(job.id) is held:
                 del self._held[job.id]
+            # The next job may begin while it is written how this one ended.
+            lane.running -= 1
+            lane.bell.set()
+        if ending is not None:
+            self._endings.add(ending, job.queue, time.monotonic() - began)
 
     async def _attempt(self, held: _Held) -> Ending | None:
         """Return how an attempt ended; `None` when the job is somebody else's business by now."""
-        job = held.job
+        job, held.begun = held.job, True
         try:
-            ending: Ending | None = await attempt(self.means, job)
+            if held.why is None:
+                return await attempt(self.means, job)
         except asyncio.CancelledError:
             if held.why is None:
                 raise
-            ending = Ending(job.id, job.fence, "back") if held.why == "back" else None
-        held.ending = True
-        return ending
+        return Ending(job.id, job.fence, "back") if held.why == "back" else None
 
     def _stop(self, held: _Held, why: Why) -> None:
-        if held.why is None and not held.ending and held.task is not None:
-            held.why = why
+        if held.why is not None:
+            return
+        held.why = why
+        # A task that is cancelled before its first step never takes one, not even to its end.
+        if held.begun and held.task is not None:
             held.task.cancel()
 
     async def _renew(self) -> None:
@@ -223,7 +219,7 @@ class Worker:
         while True:
             await asyncio.sleep(self._terms.lease / 3)
             asked = time.monotonic()
-            held = [h for h in self._held.values() if not h.ending and h.why is None]
+            held = [h for h in self._held.values() if h.why is None]
             try:
                 kept = await self._renewed(held)
             except FluxbaseError as error:

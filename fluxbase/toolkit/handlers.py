@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fluxbase.errors import InvalidArgument
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from fluxbase.toolkit.json_text import JsonValue
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One attempt at a job, as its handler sees it.
 
     `key` is the same in every attempt: an effect that is done under it is done once.
