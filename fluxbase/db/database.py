@@ -103,21 +103,26 @@ class Database:
         await self.alone.close()
         await asyncio.gather(*(pool.close() for pool in (*self._own, self._replicas)))
 
-    def read(self, who: Principal, statement: Statement) -> Coroutine[Any, Any, Record]:
+    def read(
+        self, who: Principal, statement: Statement, *, apart: bool = False
+    ) -> Coroutine[Any, Any, Record]:
         """Return the one row of a reading statement run as the caller.
+
+        With `apart` nothing that it leaves in its session is there in the caller's next one: for
+        statements that run what others wrote.
 
         Raises:
             FluxbaseError: see `fluxbase.db.errors.translate`.
         """
         if self._replicas:
-            return self._read_near(who, statement)
-        return self._read(self._pool_of(who), who, statement)
+            return self._read_near(who, statement, apart)
+        return self._read(self._pool_of(who), who, statement, apart)
 
-    async def _read_near(self, who: Principal, statement: Statement) -> Record:
+    async def _read_near(self, who: Principal, statement: Statement, apart: bool) -> Record:
         replica = self._replicas.choose(who)
         if replica is not None:
             try:
-                return await self._read(replica.pool, who, statement)
+                return await self._read(replica.pool, who, statement, apart)
             except DeadlineExceeded:
                 raise
             except FluxbaseError as error:
@@ -125,7 +130,7 @@ class Database:
                 # know a role, a table or a right yet.
                 if isinstance(error, Unavailable):
                     replica.heard = 0.0
-        return await self._read(self._pool_of(who), who, statement)
+        return await self._read(self._pool_of(who), who, statement, apart)
 
     async def explain(self, who: Principal, statement: Statement) -> int:
         """Return how many rows Postgres expects of an `EXPLAIN (FORMAT JSON)` run as the caller.
@@ -243,9 +248,9 @@ class Database:
             return await conn.fetch(query.sql, *values, timeout=_ADMIN_TIMEOUT)
 
     def _read(
-        self, pool: Pool, who: Principal, statement: Statement
+        self, pool: Pool, who: Principal, statement: Statement, apart: bool
     ) -> Coroutine[Any, Any, Record]:
-        if self.pooled or who.kind == "user":
+        if apart or self.pooled or who.kind == "user":
             return session.read_in_transaction(pool, who, statement, pooled=self.pooled)
         return session.read(pool, who, statement)
 

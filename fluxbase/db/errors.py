@@ -87,6 +87,9 @@ _CLASSES: Final[dict[str, tuple[type[FluxbaseError], str]]] = {
 }
 
 
+_UNKNOWN: Final = (InternalError, "the database refused the statement")
+
+
 def translate(error: BaseException, table: Visible | None = None) -> FluxbaseError:
     """Return the error a caller may see for one raised by the driver.
 
@@ -149,13 +152,10 @@ def _from_state(error: asyncpg.PostgresError, table: Visible | None) -> Fluxbase
         return InternalError(fault)
     if state in _CONSTRAINTS:
         return ConstraintViolation(_CONSTRAINTS[state] + _named(error, table))
-    if state in _EXACT:
-        kind, message = _EXACT[state]
-        return kind(message)
-    if state[:2] in _CLASSES:
-        kind, message = _CLASSES[state[:2]]
-        return kind(message)
-    return InternalError("the database refused the statement")
+    kind, message = _EXACT.get(state) or _CLASSES.get(state[:2]) or _UNKNOWN
+    if kind is DeadlineExceeded and "user request" in str(error):
+        return Unavailable("the statement was stopped by who administers the database; try again")
+    return kind(message)
 
 
 def _fault(error: asyncpg.PostgresError, state: str) -> str | None:

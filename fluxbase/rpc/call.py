@@ -150,7 +150,7 @@ async def _run(
     try:
         if procedure.read_only:
             async with asyncio.timeout(procedure.timeout):
-                row = await ctx.read(statement)
+                row = await ctx.read(statement, apart=True)
             return _given(ctx, procedure, row, most, execution)
         async with ctx.change(procedure.full_name, key=key) as session:
             if session.replay is not None:

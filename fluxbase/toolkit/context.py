@@ -88,9 +88,9 @@ class Context:
         """The most rows one answer to this caller carries."""
         return min(self.config.max_rows, self.who.max_rows or self.config.max_rows)
 
-    def read(self, statement: Statement) -> Coroutine[Any, Any, Record]:
-        """Return the one row of a reading statement run as the caller."""
-        return self.database.read(self.who, statement)
+    def read(self, statement: Statement, *, apart: bool = False) -> Coroutine[Any, Any, Record]:
+        """Return the one row of a reading statement run as the caller; see `Database.read`."""
+        return self.database.read(self.who, statement, apart=apart)
 
     async def explain(self, statement: Statement) -> int:
         """Return how many rows Postgres expects of an `EXPLAIN (FORMAT JSON)` run as the caller."""

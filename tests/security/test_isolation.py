@@ -6,6 +6,7 @@ must equal the model. The steps run in a thread and call into the loop of the se
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -45,6 +46,7 @@ ID = st.one_of(st.none(), st.integers(1, 5))
 FILTER: st.SearchStrategy[tuple[str, int]] = st.one_of(
     st.tuples(st.just("id"), st.integers(1, 5)), st.tuples(st.just("rank"), st.integers(0, 4))
 )
+NOT_NOW = ("FLX503", "FLX504")  # it took too long; a part is not up
 Rows = dict[int, dict[str, Any]]
 
 
@@ -98,6 +100,11 @@ class Tenants(RuleBasedStateMachine):
             return "ok", result, json.dumps(result)
 
         code, result, text = self._wait(run)
+        if code in NOT_NOW:
+            # A machine that stood still says nothing about tenants; the call was not made.
+            print(f"{tool} of {tenant}: {code}: {result}")  # noqa: T201 - shown when it fails
+            self._wait(asyncio.sleep, 1)
+            code, result, text = self._wait(run)
         other = OTHER[tenant]
         if MARKS[other] in text or USERS[other] in text:
             raise Broken(f"{tool} of {tenant} shows {other}: {text[:300]}")

@@ -53,6 +53,10 @@ CREATE FUNCTION calls.me() RETURNS text LANGUAGE sql AS 'SELECT auth.uid()::text
 CREATE FUNCTION calls.fails(body text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO calls.kept (body) VALUES (body); RAISE 'secret %', body; END $$;
 CREATE FUNCTION calls.slow() RETURNS void LANGUAGE sql AS 'SELECT pg_sleep(60)';
+CREATE FUNCTION calls.leave(word text) RETURNS text LANGUAGE sql
+  AS $$ SELECT set_config('app.left', word, false) $$;
+CREATE FUNCTION calls.left_over() RETURNS text LANGUAGE sql
+  AS $$ SELECT nullif(current_setting('app.left', true), '') $$;
 CREATE FUNCTION calls.any_of(a anyelement) RETURNS anyelement LANGUAGE sql AS 'SELECT a';
 CREATE PROCEDURE calls.proc() LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION calls.trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -61,8 +65,9 @@ FUNCTIONS: Final = {
     "add": "integer, integer", "nameless": "integer, integer", "sum_up": "integer, integer[]",
     "kinds": "numeric, integer[], calls.place, jsonb, calls.mood", "both": "integer",
     "many": "integer", "numbers": "integer", "nothing": "", "none": "", "keep": "text",
-    "mine": "", "me": "", "fails": "text", "slow": "",
+    "mine": "", "me": "", "fails": "text", "slow": "", "leave": "text", "left_over": "",
 }  # fmt: skip
+READING: Final = {"add", "mine", "many", "leave", "left_over"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,7 +91,7 @@ async def rpc_callers(
             public=True,
             timeout_seconds=0.5 if name == "slow" else 30,
             max_rows=5 if name in ("many", "numbers") else 1000,
-            read_only=name in ("add", "mine", "many"),
+            read_only=name in READING,
         )
     return {name: Caller(name, id_, key, http) for name, (id_, key) in rpc_keys.items()}
 
@@ -136,6 +141,14 @@ async def test_results_have_the_shape_of_the_function(one: Caller) -> None:
     assert [row["id"] for row in full["data"]] == [1, 2, 3, 4, 5]
     assert (full["rows_returned"], full["truncated"], full["status"]) == (5, True, "completed")
     assert full["duration_ms"] > 0
+
+
+async def test_what_a_function_leaves_in_its_session_is_not_there_in_the_next_call(
+    one: Caller,
+) -> None:
+    for _ in range(8):  # more than there are connections
+        assert await data(one, "leave", word="planted") == "planted"
+        assert await data(one, "left_over") is None
 
 
 async def test_a_key_s_own_limit_of_rows_holds(
@@ -205,7 +218,7 @@ async def test_only_those_for_whom_it_is_published_know_of_it(
     names = {p["name"] for p in (await one.call("list_rpc"))["procedures"]}
     assert names == set(FUNCTIONS)
     reader = {p["name"] for p in (await rpc_callers["reader"].call("list_rpc"))["procedures"]}
-    assert reader == {"add", "mine", "many"}
+    assert reader == READING
     assert (
         await refused(rpc_callers["reader"], "invoke_rpc", name="keep", params={"body": "x"})
     ).code == "FLX207"
