@@ -12,7 +12,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from math import inf
@@ -159,7 +158,7 @@ class Authenticator:
         now = time.time()
         if now >= proof.until or proof.source != credential.source:
             return None
-        if not compare_digest(proof.digest, _digest(credential)):
+        if not compare_digest(proof.digest, credential.digest):
             return None
         self._uses[known.principal.id] = (now, remote)
         return known.principal
@@ -277,10 +276,6 @@ class Authenticator:
         return self._roles[role]
 
 
-def _digest(credential: Credential) -> bytes:
-    return sha256(credential.text.encode()).digest()
-
-
 def _proof(credential: Credential, known: _Known) -> _Proof | None:
     """Return what spares the next call the verification that this one has just gone through."""
     if known.networks:  # then the address has to be looked at each time
@@ -288,7 +283,7 @@ def _proof(credential: Credential, known: _Known) -> _Proof | None:
     now = datetime.now(UTC)
     ends = (known.expires_at, *(until for _, _, until in known.macs))
     until = min((end.timestamp() for end in ends if end is not None and end > now), default=inf)
-    return _Proof(credential.source, _digest(credential), until)
+    return _Proof(credential.source, credential.digest, until)
 
 
 _HEADER_OF: Final = {"client_key": "x-client-key", "service_key": "x-service-key"}

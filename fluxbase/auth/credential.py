@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Literal
 
 from fluxbase.errors import Unauthenticated
@@ -20,6 +21,14 @@ class Credential:
 
     source: Literal["x-client-key", "x-service-key", "bearer"]
     text: str = field(repr=False)
+    _digest: bytes | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the text; the credential may be asked for it in every request."""
+        if self._digest is None:
+            self._digest = sha256(self.text.encode()).digest()
+        return self._digest
 
 
 def find(headers: Iterable[tuple[bytes, bytes]]) -> Credential:

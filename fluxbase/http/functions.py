@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Forbidden, InternalError, UnknownTool
 from fluxbase.http.disconnect import ClientGone
-from fluxbase.http.visit import Headers, Received, Visit
+from fluxbase.http.visit import Received, Visit
 from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from fluxbase.http.gate import Gate
+    from fluxbase.http.head import Headers
     from fluxbase.observe import Observer
     from fluxbase.toolkit import Context
     from fluxbase.toolkit.runner import Runner

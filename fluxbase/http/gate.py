@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from fluxbase.auth.credential import find
 from fluxbase.errors import FluxbaseError, InsufficientScope, RateLimited, Unauthenticated
+from fluxbase.http.head import Headers, once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,9 +67,7 @@ class Gate:
         self._limiter = limiter
         self._records = records
 
-    async def admit(
-        self, headers: Iterable[tuple[bytes, bytes]], remote: str | None, request_id: str
-    ) -> Admitted:
+    async def admit(self, headers: Headers, remote: str | None, request_id: str) -> Admitted:
         """Return the caller behind the headers, counted once.
 
         Raises:
@@ -77,7 +76,7 @@ class Gate:
             Unavailable: the database is needed to know the key, and does not answer.
         """
         try:
-            who = await self._verifier.authenticate(find(headers), remote)
+            who = await self._verifier.authenticate(once(headers, find), remote)
         except Unauthenticated as error:
             # Refusals are counted by address, and only refusals: a valid key never meets this.
             await self._limiter.count_failure(remote or "unknown")
@@ -85,16 +84,14 @@ class Gate:
             raise
         return Admitted(who, await self.charge(who))
 
-    async def recognize(
-        self, headers: Iterable[tuple[bytes, bytes]], remote: str | None
-    ) -> Principal:
+    async def recognize(self, headers: Headers, remote: str | None) -> Principal:
         """Return the caller of a stream that is open, as it is now; that is no further call.
 
         Raises:
             Unauthenticated: its credential is not valid any more.
             Unavailable: the database is needed to know, and does not answer.
         """
-        return await self._verifier.authenticate(find(headers), remote)
+        return await self._verifier.authenticate(once(headers, find), remote)
 
     async def current(self, who: Principal) -> Principal:
         """Return somebody who was here before, as it is now.

@@ -15,7 +15,6 @@ SESSION: Final = "mcp-session-id"
 LAST_EVENT: Final = "last-event-id"
 _ACCEPT: Final = b"accept"
 _KEPT: Final = LAST_EVENT.encode()
-_OF_BODY: Final = frozenset({b"content-length", b"content-encoding"})
 _JSON: Final = [b"application/json"]
 
 
@@ -48,12 +47,22 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
     return said
 
 
-def read_post(headers: Iterable[tuple[bytes, bytes]], max_size: int) -> Said:
-    """Return what the headers of a POST say, after its type and length were judged.
+def check_length(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
+    """Refuse a body before it has come.
+
+    Raises:
+        TooLarge: it is announced as longer than `most` bytes.
+    """
+    for name, value in headers:
+        if name == b"content-length" and int(value) > most:
+            raise too_large(most)
+
+
+def read_post(headers: Iterable[tuple[bytes, bytes]]) -> Said:
+    """Return what the headers of a POST say, after the type of its body was judged.
 
     Raises:
         UnsupportedMediaType: the body is not declared as plain JSON.
-        TooLarge: the body is announced as longer than `max_size`.
     """
     said = Said()
     types: list[bytes] = []
@@ -64,19 +73,11 @@ def read_post(headers: Iterable[tuple[bytes, bytes]], max_size: int) -> Said:
             types.append(value)
         elif name == _ACCEPT:
             said.takes_streams |= b"text/event-stream" in value.lower()
-        elif name in _OF_BODY:
-            _check_body(name, value, max_size)
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise UnsupportedMediaType("The body must be sent without a Content-Encoding")
     if types != _JSON and [_kind(value) for value in types] != _JSON:
         raise UnsupportedMediaType
     return said
-
-
-def _check_body(name: bytes, value: bytes, max_size: int) -> None:
-    if name == b"content-length":
-        if int(value) > max_size:
-            raise too_large(max_size)
-    elif value.strip().lower() not in (b"", b"identity"):
-        raise UnsupportedMediaType("The body must be sent without a Content-Encoding")
 
 
 def _kind(value: bytes) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from fluxbase.errors import ConfigError, Forbidden
+from fluxbase.http.head import once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -51,7 +52,7 @@ class HostGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = self._check(scope["headers"])
+        answer = once(scope["headers"], self._check)
         if answer is not None:
             await answer(send)
             return

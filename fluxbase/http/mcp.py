@@ -17,9 +17,18 @@ from fluxbase.errors import (
 )
 from fluxbase.http.channel import Channel
 from fluxbase.http.disconnect import ClientGone
-from fluxbase.http.headers import SESSION, VERSION, NotAcceptable, Said, read, read_post
+from fluxbase.http.head import Headers, once
+from fluxbase.http.headers import (
+    SESSION,
+    VERSION,
+    NotAcceptable,
+    Said,
+    check_length,
+    read,
+    read_post,
+)
 from fluxbase.http.hosts import PRIVATE
-from fluxbase.http.visit import Headers, Received, Visit
+from fluxbase.http.visit import Received, Visit
 from fluxbase.mcp import wire
 from fluxbase.mcp.dispatch import Reply
 from fluxbase.mcp.turn import Turn
@@ -137,7 +146,8 @@ class McpEndpoint:
         if scope["method"] != "POST":
             return await self._reply_to_other(scope, incoming, visit, send)
         who = await visit.enter()
-        said = read_post(visit.sent, self._max_size)
+        check_length(visit.sent, self._max_size)
+        said = once(visit.sent, read_post)
         # The modern era has no sessions and ignores their ids.
         named = SESSION in said and not _is_modern(said)
         session = await self._session(who, said) if named else None

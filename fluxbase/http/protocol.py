@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from fluxbase.http import refusals
 from fluxbase.http.census import Census, unmapped
 from fluxbase.http.exchange import Exchange
+from fluxbase.http.head import Head
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,6 +65,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _running: Exchange | None = None
     # The last target, its path in text and as it came, and its query.
     _target: tuple[bytes, str, bytes, bytes] = (b"", "", b"", b"")
+    _head: Head | None = None  # of the last request
     _flaw: bytes | None = None
     _timer: asyncio.TimerHandle | None = None
     _timer_at = _deadline = _write_deadline = inf
@@ -201,6 +203,7 @@ class GuardedProtocol(HttpToolsProtocol):
             path = unquote(parsed.path.decode("ascii"))
             self._target = (url, path, parsed.path, parsed.query or b"")
         _, path, raw_path, query = self._target
+        head = self._head = Head(self.headers, self._head)
         return {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -213,7 +216,7 @@ class GuardedProtocol(HttpToolsProtocol):
             "path": self.root_path + path,
             "raw_path": self.root_path.encode("ascii") + raw_path,
             "query_string": query,
-            "headers": self.headers,
+            "headers": head,
             "state": self.app_state.copy(),
         }
 

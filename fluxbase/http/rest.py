@@ -20,8 +20,9 @@ from fluxbase.errors import (
     InvalidArgument,
 )
 from fluxbase.http.disconnect import ClientGone
-from fluxbase.http.headers import read_post
-from fluxbase.http.visit import Headers, Received, Visit
+from fluxbase.http.head import Headers, once
+from fluxbase.http.headers import check_length, read_post
+from fluxbase.http.visit import Received, Visit
 from fluxbase.mcp.deadline import Deadlines
 from fluxbase.observe import Call
 from fluxbase.strict_json import loads
@@ -122,7 +123,8 @@ class RestEndpoint:
 
     async def _call(self, scope: Scope, incoming: Received, visit: Visit) -> bytes:
         who = await visit.enter()
-        read_post(visit.sent, self._max_size)
+        check_length(visit.sent, self._max_size)
+        once(visit.sent, read_post)
         arguments = _arguments(loads(await incoming.read(self._max_size)))
         name: str = scope["path_params"]["name"]
         self._add_key(name, arguments, visit.sent)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
     from fluxbase.http.gate import Admitted, Gate
+    from fluxbase.http.head import Headers
     from fluxbase.limits.rate import Quota
     from fluxbase.principal import Principal
 
@@ -25,7 +26,6 @@ T = TypeVar("T")
 # Ids tell requests apart in logs; they are no secret, so a counter after a random start will do.
 _RUN: Final = secrets.token_hex(4)
 _NUMBERS: Final = itertools.count()
-Headers = list[tuple[bytes, bytes]]
 
 
 class Incoming(Protocol):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from fluxbase.http.gate import Gate
-    from fluxbase.http.visit import Headers
+    from fluxbase.http.head import Headers
     from fluxbase.observe import Observer
     from fluxbase.storage.service import Storage
     from fluxbase.storage.signing import Pass

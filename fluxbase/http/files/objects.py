@@ -33,7 +33,7 @@ from fluxbase.storage.objects import PreconditionFailed, When
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from fluxbase.http.visit import Headers
+    from fluxbase.http.head import Headers
     from fluxbase.storage.objects import ObjectInfo
     from fluxbase.toolkit import Context
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from fluxbase.http.visit import Headers
+    from fluxbase.http.head import Headers
     from fluxbase.storage.uploads import Upload
     from fluxbase.toolkit import Context
     from fluxbase.toolkit.request import Request

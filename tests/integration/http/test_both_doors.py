@@ -10,7 +10,7 @@ import pytest
 
 from fluxbase.auth.keys import NewKey
 from fluxbase.http.server import bind, serve
-from tests.world import TABLES, USER1, Caller
+from tests.world import TABLES, USER1, USER2, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -195,6 +195,35 @@ async def test_requests_sent_at_once_are_answered_in_their_order(user1: Caller, 
     line.writer.write(b"".join(post(user1, ping(n)) for n in range(5)))
     for number in range(5):
         assert b'"id":%d,' % number in (await line.answer())[1]
+
+
+async def test_a_connection_is_each_time_who_its_request_says(
+    callers: dict[str, Caller], line: Line
+) -> None:
+    one, two = callers["user1"], callers["user2"]
+    body = CALL.replace(b'"order":"id"', b'"select":"user_id"')
+    longer = body + b" "
+
+    async def ask(sent: bytes) -> tuple[bytes, bytes]:
+        line.writer.write(sent)
+        return await line.answer()
+
+    for caller, user, other in ((one, USER1, USER2), (two, USER2, USER1), (one, USER1, USER2)):
+        for words in (body, longer, longer):
+            _, answer = await ask(post(caller, words))
+            assert user.encode() in answer
+            assert other.encode() not in answer
+    stranger = post(one, body).replace(one.key.encode(), one.key[:-1].encode() + b"?")
+    nobody = post(one, body).replace(b"X-Client-Key", b"X-Other-Key")
+    foreign = post(one, body).replace(b"Host: test", b"Host: evil.example")
+    plain = post(one, body).replace(b"application/json", b"text/plain")
+    for sent, status in ((stranger, 401), (nobody, 401), (foreign, 403), (plain, 415)):
+        for _ in range(2):
+            head, answer = await ask(sent)
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert USER1.encode() not in answer
+        head, answer = await ask(post(one, body))
+        assert USER1.encode() in answer
 
 
 async def test_a_client_that_waits_is_told_to_go_on(user1: Caller, line: Line) -> None:
