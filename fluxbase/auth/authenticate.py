@@ -129,7 +129,7 @@ class Authenticator:
             Unauthenticated: it is not valid; the message never says why.
             Unavailable: the database is needed and does not answer.
         """
-        return self._recall(credential, remote) or await self._prove(credential, remote)
+        return self.recall(credential, remote) or await self._prove(credential, remote)
 
     async def current(self, who: Principal) -> Principal:
         """Return the holder of a key, as it is now, without its secret; users pass as they are.
@@ -149,7 +149,7 @@ class Authenticator:
             raise Unauthenticated
         return known.principal
 
-    def _recall(self, credential: Credential, remote: str | None) -> Principal | None:
+    def recall(self, credential: Credential, remote: str | None) -> Principal | None:
         """Return who held this very credential a moment ago, if that still has to be true."""
         known = self._known.get(token.id_in(credential.text))
         proof = known.proof if known is not None else None

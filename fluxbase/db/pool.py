@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from fluxbase.db.errors import CONNECTION_ERRORS, refused_role
+from fluxbase.db.line import Line
 from fluxbase.db.sql import Sql, concat, dollar_quoted, sql
 from fluxbase.errors import Unavailable
 
@@ -76,7 +77,7 @@ def _identity(role: str, claims: str, settings: tuple[tuple[str, str], ...]) -> 
 class Held:
     """One connection with the identity it is set to (`None`: the bare login)."""
 
-    raw: Connection
+    raw: Line
     identity: Identity | None = None
     born: float = field(default_factory=time.monotonic)
 
@@ -133,7 +134,7 @@ class Pool:
             del self._idle[held]
             if not same:
                 del self._by_identity[identity]
-            if self._good(held):
+            if not held.raw.is_closed():  # its age was looked at when it was given back
                 self._used.add(held)
                 return held
             self.discard(held)
@@ -295,7 +296,7 @@ class Pool:
 
 async def connect(
     url: str, *, settings: Mapping[str, str], seconds: float, statement_cache_size: int = 256
-) -> Connection:
+) -> Line:
     """Open one connection.
 
     Raises:
@@ -308,6 +309,7 @@ async def connect(
             timeout=seconds,
             statement_cache_size=statement_cache_size,
             max_cached_statement_lifetime=0,
+            connection_class=Line,
         )
     except (*CONNECTION_ERRORS, asyncpg.PostgresError, TimeoutError, ValueError) as error:
         raise Unavailable("the database cannot be reached") from error

@@ -50,7 +50,7 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
     for last in (False, True):
         held = pool.take(identity) or await pool.acquire(identity)
         try:
-            row = await held.raw.fetchrow(statement.text, *statement.values)
+            row = await held.raw.one(statement.text, statement.values)
         except asyncio.CancelledError:
             pool.discard(held)
             raise

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from fluxbase.http.disconnect import Receive
+    from fluxbase.http.head import Headers
 
 T = TypeVar("T")
 
@@ -64,6 +65,7 @@ class Exchange(RequestResponseCycle):
             ClientGone: the client left before its end.
         """
         if self.more_body or self.disconnected:
+            check_length(cast("Headers", self.scope["headers"]), most)
             return await read_body(cast("Receive", self.receive), most)
         if len(self.body) > most:
             raise too_large(most)
@@ -124,6 +126,17 @@ class Exchange(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def check_length(headers: Headers, most: int) -> None:
+    """Refuse a body before it has come.
+
+    Raises:
+        TooLarge: it is announced as longer than `most` bytes.
+    """
+    for name, value in headers:
+        if name == b"content-length" and int(value) > most:
+            raise too_large(most)
 
 
 async def read_body(receive: Receive, most: int) -> bytes:

@@ -103,7 +103,7 @@ class FunctionsEndpoint:
         client = scope.get("client")
         visit = Visit(self._gate, scope["headers"], client[0] if client else None)
         try:
-            made = await self._made(scope, Received(receive), visit)
+            made = await self._made(scope, Received(receive, scope["headers"]), visit)
             status, body = made.status, made.body
             headers = [*visit.headers(), *_kept(made)]
         except ClientGone:

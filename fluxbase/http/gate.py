@@ -25,6 +25,10 @@ class Verifies(Protocol):
         """Return the caller, or raise `Unauthenticated`."""
         ...
 
+    def recall(self, credential: Credential, remote: str | None) -> Principal | None:
+        """Return the caller where that is known without asking anybody."""
+        ...
+
     async def current(self, who: Principal) -> Principal:
         """Return the caller as it is now, or raise `Unauthenticated`."""
         ...
@@ -76,13 +80,16 @@ class Gate:
             Unavailable: the database is needed to know the key, and does not answer.
         """
         try:
-            who = await self._verifier.authenticate(once(headers, find), remote)
+            credential = once(headers, find)
+            who = self._verifier.recall(credential, remote)
+            if who is None:
+                who = await self._verifier.authenticate(credential, remote)
         except Unauthenticated as error:
             # Refusals are counted by address, and only refusals: a valid key never meets this.
             await self._limiter.count_failure(remote or "unknown")
             await self._records.refuse_stranger(error.code, request_id, remote)
             raise
-        return Admitted(who, await self.charge(who))
+        return Admitted(who, await self._limiter.count(who.id, who.rate_limit))
 
     async def recognize(self, headers: Headers, remote: str | None) -> Principal:
         """Return the caller of a stream that is open, as it is now; that is no further call.

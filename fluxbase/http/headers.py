@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fluxbase.errors import InvalidArgument, InvalidMessage
-from fluxbase.http.exchange import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,17 +44,6 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
         elif name[:4] == b"mcp-" or name == _KEPT:
             _keep(said, name.decode("latin-1"), value)
     return said
-
-
-def check_length(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
-    """Refuse a body before it has come.
-
-    Raises:
-        TooLarge: it is announced as longer than `most` bytes.
-    """
-    for name, value in headers:
-        if name == b"content-length" and int(value) > most:
-            raise too_large(most)
 
 
 def read_post(headers: Iterable[tuple[bytes, bytes]]) -> Said:

@@ -23,7 +23,6 @@ from fluxbase.http.headers import (
     VERSION,
     NotAcceptable,
     Said,
-    check_length,
     read,
     read_post,
 )
@@ -95,7 +94,7 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, whatever hands it out and takes the answer."""
-        answer = await self._answer(scope, Received(receive), send)
+        answer = await self._answer(scope, Received(receive, scope["headers"]), send)
         if answer is not None:
             size = (b"content-length", b"%d" % len(answer.body))
             headers = [*answer.headers, size]
@@ -146,7 +145,6 @@ class McpEndpoint:
         if scope["method"] != "POST":
             return await self._reply_to_other(scope, incoming, visit, send)
         who = await visit.enter()
-        check_length(visit.sent, self._max_size)
         said = once(visit.sent, read_post)
         # The modern era has no sessions and ignores their ids.
         named = SESSION in said and not _is_modern(said)

@@ -21,7 +21,7 @@ from fluxbase.errors import (
 )
 from fluxbase.http.disconnect import ClientGone
 from fluxbase.http.head import Headers, once
-from fluxbase.http.headers import check_length, read_post
+from fluxbase.http.headers import read_post
 from fluxbase.http.visit import Received, Visit
 from fluxbase.mcp.deadline import Deadlines
 from fluxbase.observe import Call
@@ -91,7 +91,7 @@ class RestEndpoint:
         refused: Headers = []
         status = 200
         try:
-            body = await work(scope, Received(receive), visit)
+            body = await work(scope, Received(receive, scope["headers"]), visit)
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - the last one to catch it answers
@@ -123,7 +123,6 @@ class RestEndpoint:
 
     async def _call(self, scope: Scope, incoming: Received, visit: Visit) -> bytes:
         who = await visit.enter()
-        check_length(visit.sent, self._max_size)
         once(visit.sent, read_post)
         arguments = _arguments(loads(await incoming.read(self._max_size)))
         name: str = scope["path_params"]["name"]

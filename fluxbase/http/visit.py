@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from fluxbase.http.disconnect import run_until_disconnect
-from fluxbase.http.exchange import read_body
+from fluxbase.http.exchange import check_length, read_body
 from fluxbase.http.gate import quota_headers
 from fluxbase.http.headers import SESSION
 
@@ -47,12 +47,14 @@ class Incoming(Protocol):
 class Received:
     """The incoming side of any ASGI server."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, headers: Headers) -> None:
         self._receive = receive
+        self._headers = headers
         self._detached = False
 
     async def read(self, most: int) -> bytes:
         """Return the body, or raise `TooLarge` or `ClientGone`."""
+        check_length(self._headers, most)
         return await read_body(self._receive, most)
 
     async def until_gone(self, work: Coroutine[Any, Any, T]) -> T:

@@ -84,7 +84,8 @@ class RateLimiter:
             RateLimited: the caller's window is full.
         """
         item = self._item(per_minute or self._per_minute)
-        hit = await self._hit(item, caller)
+        alone = self._shared is None
+        hit = self._local.hit(caller, item.amount) if alone else await self._hit(item, caller)
         if not hit.allowed:
             raise RateLimited(
                 f"more than {item.amount} requests in a minute",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 8_192  # characters
 _LONGEST_WORDS: Final = 1_024
-_MOST_WORDS: Final = 16
+_MOST_WORDS: Final = 24
 # What stands before the value, and means the same whatever the value.
 _PLAIN: Final = frozenset({"eq", "neq", "gt", "gte", "lt", "lte"})
 
@@ -188,18 +188,20 @@ def _is_short(wanted: Wanted, shape: _Shape) -> bool:
 
 def _words(wanted: Wanted) -> tuple[object, ...] | None:
     """Return all of a call but its values; nothing when that cannot be told at a glance."""
-    heads: list[str] = []
-    for name, value in (wanted.filter or {}).items():
-        if type(value) is not str or len(heads) > _MOST_WORDS:
+    table, select, filters, order, _, offset, after, total, embed, output, _ = wanted
+    if embed or after:
+        return None
+    words: list[object] = [table, select, order, after, total, output, offset > 0]
+    length = len(table) + len(select) + len(order or "")
+    for name, value in (filters or {}).items():
+        if type(value) is not str or len(words) > _MOST_WORDS:
             return None
         head, dot, _ = value.partition(".")
         if head not in _PLAIN or not dot:
             return None
-        heads += (name, head)
-    words = (wanted.table, wanted.select, wanted.order, *heads)
-    if wanted.embed or wanted.after or sum(len(word or "") for word in words) > _LONGEST_WORDS:
-        return None
-    return (*words, wanted.after, wanted.total, wanted.output, wanted.offset > 0)
+        words += (name, head)
+        length += len(name)
+    return tuple(words) if length <= _LONGEST_WORDS else None
 
 
 def _shape(

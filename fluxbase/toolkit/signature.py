@@ -40,8 +40,9 @@ class Signature:
         model = make_dataclass("Arguments", fields, kw_only=True)
         model.__pydantic_config__ = _CONFIG  # type: ignore[attr-defined]
         self.names = tuple(_called(parameter.name, hints) for parameter in parameters)
-        self._adapter: TypeAdapter[Any] = TypeAdapter(model)
-        self.input_schema = _tidy(self._adapter.json_schema())
+        adapter: TypeAdapter[Any] = TypeAdapter(model)
+        self._validate: Callable[[object], object] = adapter.validator.validate_python
+        self.input_schema = _tidy(adapter.json_schema())
         self.output_schema = _output(hints.get("return"))
 
     def read(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,8 +52,7 @@ class Signature:
             InvalidArgument: one is unknown, missing or wrong; the message names each.
         """
         try:
-            checked: object = self._adapter.validate_python(arguments)
-            return vars(checked)  # of an object that nobody else has
+            return vars(self._validate(arguments))  # of an object that nobody else has
         except ValidationError as error:
             raise InvalidArgument("; ".join(self._explain(error))) from None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 
+from fluxbase.db.line import Line
 from fluxbase.db.sql import Statement, sql
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ PID = Statement(sql("SELECT current_user::text, pg_backend_pid()"))
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every word the client pools send, in order."""
     seen: list[str] = []
-    for word in ("execute", "fetchrow"):
-        original = getattr(asyncpg.Connection, word)
+    for word in ("execute", "fetchrow", "one"):
+        original = getattr(Line, word)
 
         async def logged(
             conn: Any, text: str, *rest: Any, original: Any = original, **m: Any
@@ -30,7 +30,7 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             seen.append(text)
             return await original(conn, text, *rest, **m)
 
-        monkeypatch.setattr(asyncpg.Connection, word, logged)
+        monkeypatch.setattr(Line, word, logged)
     return seen
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from fluxbase.db.line import Line
 from tests.integration.reliability.stand import eventually
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.world import Caller
 
 Failure = Callable[[], BaseException]
-WORDS = ("execute", "fetchrow", "fetch")
+WORDS = ("execute", "fetchrow", "fetch", "one")
 FAILURES: dict[str, Failure] = {
     "lost": lambda: asyncpg.ConnectionDoesNotExistError("gone"),
     "timeout": TimeoutError,
@@ -43,13 +44,13 @@ class Saboteur:
         self.count, self.at, self.failure, self.late = 0, 0, FAILURES["lost"], False
         self.last = ""
         for word in WORDS:
-            monkeypatch.setattr(asyncpg.Connection, word, self._wrap(word))
+            monkeypatch.setattr(Line, word, self._wrap(word))
 
     def arm(self, at: int, failure: Failure, *, late: bool) -> None:
         self.count, self.at, self.failure, self.late = 0, at, failure, late
 
     def _wrap(self, word: str) -> Any:
-        original = getattr(asyncpg.Connection, word)
+        original = getattr(Line, word)
 
         async def wrapped(conn: Any, text: str, *values: Any, **more: Any) -> Any:
             if not self.at or self._is_background(text):
