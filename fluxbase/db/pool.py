@@ -134,7 +134,7 @@ class Pool:
             del self._idle[held]
             if not same:
                 del self._by_identity[identity]
-            if not held.raw.is_closed():  # its age was looked at when it was given back
+            if self._good(held):
                 self._used.add(held)
                 return held
             self.discard(held)
@@ -171,7 +171,8 @@ class Pool:
 
     def release(self, held: Held) -> None:
         """Give a connection back in the state its `identity` says."""
-        if self._closed or not self._good(held) or held.raw.is_in_transaction():
+        # How old it is is looked at when it is taken again.
+        if self._closed or held.raw.is_closed() or held.raw.is_in_transaction():
             self.discard(held)
             return
         self._used.discard(held)

@@ -393,10 +393,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def guarded(limits: ProtocolLimits) -> type[GuardedProtocol]:
     """Return the protocol class with these limits, for uvicorn's `Config(http=...)`."""
-    census = Census(
-        most=limits.max_connections,
-        per_peer=limits.max_connections_per_ip,
-        uncapped=limits.uncapped_peers,
-    )
+    most, per_peer = limits.max_connections, limits.max_connections_per_ip
+    census = Census(most=most, per_peer=per_peer, uncapped=limits.uncapped_peers)
     bound = {"limits": limits, "census": census}
     return type("GuardedProtocol", (GuardedProtocol,), bound)

@@ -54,11 +54,11 @@ class Watched(Database):
     refused: list[str]
     who: Principal
 
-    async def read(self, who: Principal, statement: Statement) -> Record:
+    async def read(self, who: Principal, statement: Statement, *, apart: bool = False) -> Record:
         self.sent.append(statement)
         self.who = who
         try:
-            return await super().read(who, statement)
+            return await super().read(who, statement, apart=apart)
         except FluxbaseError as error:
             cause = error.__cause__
             self.refused.append(str(getattr(cause, "sqlstate", type(cause))))
