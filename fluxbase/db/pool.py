@@ -80,6 +80,14 @@ class Held:
     raw: Line
     identity: Identity | None = None
     born: float = field(default_factory=time.monotonic)
+    used: bool = False
+
+    def is_spoiled(self, error: BaseException) -> bool:
+        """Return whether a time limit that somebody left here ended the words that reset it.
+
+        A limit holds until they are over, although they lift it. Another connection has none.
+        """
+        return self.used and isinstance(error, asyncpg.QueryCanceledError)
 
 
 class Pool:
@@ -147,17 +155,21 @@ class Pool:
             Forbidden: Postgres no longer lets the login become the role.
             Unavailable: no connection came free in time, or Postgres cannot be reached.
         """
-        held = self.take(identity) or await self._take_any()
-        if held.identity != identity:
+        while True:
+            held = self.take(identity) or await self._take_any()
+            if held.identity == identity:
+                return held
             try:
                 await held.raw.execute(identity.switch())
             except BaseException as error:
                 self.discard(held)
+                if held.is_spoiled(error):
+                    continue
                 if isinstance(error, Exception):
                     raise refused_role(error) from error
                 raise
             held.identity = identity
-        return held
+            return held
 
     async def acquire_bare(self) -> Held:
         """Return a connection in an unknown state; whoever speaks for a caller resets it first.
@@ -176,6 +188,7 @@ class Pool:
             self.discard(held)
             return
         self._used.discard(held)
+        held.used = True
         self._offer(held)
 
     def discard(self, held: Held) -> None:

@@ -248,21 +248,25 @@ async def _begin(
     key: str | None = None,
 ) -> tuple[Held, Record]:
     text, values = _enter(who, entry, key)
-    for attempt in range(1, _ATTEMPTS + 1):
-        held = await pool.acquire_bare()
+    lost = 0
+    while True:
+        held, clean = await pool.acquire_bare(), False
         try:
             await held.raw.execute(begin)
+            clean = True
             begun = _expect(who, await held.raw.fetchrow(text, *values))
         except BaseException as error:
             pool.discard(held)
             if not isinstance(error, Exception):
                 raise
+            if not clean and held.is_spoiled(error):
+                continue
             # Nothing of the caller's has been sent yet, so a dead connection may be replaced.
-            if attempt == _ATTEMPTS or not is_lost(error):
+            lost += 1
+            if lost == _ATTEMPTS or not is_lost(error):
                 raise refused_role(error) from error
         else:
             return held, begun
-    raise InternalError  # pragma: no cover - the loop returns or raises
 
 
 def _enter(who: Principal, entry: Entry | None, key: str | None) -> tuple[Sql, list[object]]:

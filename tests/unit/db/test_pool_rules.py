@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxbase.db import pool as pools
 from fluxbase.db.pool import Held, Identity, Pool
-from fluxbase.errors import FluxbaseError, Unavailable
+from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 SIZE = 3
 PEOPLE = [Identity(f"role {n}", "{}") for n in range(5)]
@@ -22,11 +23,12 @@ class Line:
 
     def __init__(self) -> None:
         self.role, self.closed, self.fails = "", False, False
+        self.failure: Exception = ConnectionResetError()
 
     async def execute(self, text: str) -> None:
         await asyncio.sleep(0)
         if self.fails:
-            raise ConnectionResetError
+            raise self.failure
         self.role = text.rpartition("set_config('role', ")[2].split("$")[2]
 
     def is_closed(self) -> bool:
@@ -218,6 +220,36 @@ async def test_an_old_line_is_replaced_whether_it_worked_or_rested() -> None:
     assert await pool.acquire(PEOPLE[0]) not in rested
     assert await pool.acquire(PEOPLE[4]) not in rested
     assert pool.in_use == 2
+
+
+async def test_a_time_limit_that_was_left_behind_is_nobody_else_s() -> None:
+    pool = made()
+    spoiled = [await pool.acquire(PEOPLE[n]) for n in range(SIZE)]
+    for held in spoiled:
+        pool.release(held)
+        line(held).fails, line(held).failure = True, asyncpg.QueryCanceledError("too late")
+    found = await pool.acquire(PEOPLE[4])
+    assert found not in spoiled
+    assert line(found).role == "role 4"
+    await asyncio.sleep(0)
+    # The place of the first one was free at once, and none of the others is tried in it.
+    assert [line(held).closed for held in spoiled] == [True, False, False]
+    assert pool.in_use == 1
+
+
+async def test_a_new_line_that_takes_too_long_to_switch_is_not_tried_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def connect(*_: Any, **__: Any) -> Line:
+        made = Line()
+        made.fails, made.failure = True, asyncpg.QueryCanceledError("too late")
+        return made
+
+    monkeypatch.setattr(pools, "connect", connect)
+    pool = made()
+    with pytest.raises(DeadlineExceeded):
+        await pool.acquire(PEOPLE[0])
+    assert pool.in_use == 0
 
 
 async def test_a_switch_that_fails_costs_the_line_and_says_so() -> None:
