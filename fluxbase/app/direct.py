@@ -85,9 +85,9 @@ class _Noted:
         self.statements: list[Statement] = []
         self._database = database
 
-    async def read(self, who: Principal, statement: Statement) -> Record:
+    async def read(self, who: Principal, statement: Statement, *, apart: bool = False) -> Record:
         self.statements.append(statement)
-        return await self._database.read(who, statement)
+        return await self._database.read(who, statement, apart=apart)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)

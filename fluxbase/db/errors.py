@@ -154,7 +154,7 @@ def _from_state(error: asyncpg.PostgresError, table: Visible | None) -> Fluxbase
         return ConstraintViolation(_CONSTRAINTS[state] + _named(error, table))
     kind, message = _EXACT.get(state) or _CLASSES.get(state[:2]) or _UNKNOWN
     if kind is DeadlineExceeded and "user request" in str(error):
-        return Unavailable("the statement was stopped by who administers the database; try again")
+        message = "the statement was stopped by who administers the database"
     return kind(message)
 
 

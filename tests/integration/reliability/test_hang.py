@@ -94,6 +94,7 @@ async def test_an_exhausted_pool_refuses_in_time_and_leaves_readiness_alone(calm
         for _, response in await asyncio.gather(*slow):
             error = response.json()["result"]["_meta"]["fluxbase/error"]
             assert error["code"] == "FLX503"
+            assert "administers" in error["message"]
     await calm.settle()
 
 
