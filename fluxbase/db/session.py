@@ -7,6 +7,8 @@ words set the caller's role and record the call, so both are kept or both are lo
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, LiteralString
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from fluxbase.db.types import Connection, Record
     from fluxbase.principal import Principal
 
+log = logging.getLogger(__name__)
+
 _ATTEMPTS: Final = 2
 _GRACE: Final = 5.0  # seconds a commit that was cancelled may still take
 _UNKNOWN: Final = (
@@ -46,7 +50,7 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
     Raises:
         FluxbaseError: see `fluxbase.db.errors.translate`.
     """
-    identity = Identity.of(who)
+    identity, began = Identity.of(who), time.monotonic()
     for last in (False, True):
         held = pool.take(identity) or await pool.acquire(identity)
         try:
@@ -57,6 +61,8 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
         except Exception as error:
             _give_back(pool, held, error)
             if last or not is_lost(error):
+                if isinstance(error, asyncpg.QueryCanceledError):
+                    log.warning("after %.1f s: %s", time.monotonic() - began, error)
                 raise translate(error) from error
             continue
         if row is None or row[0] != who.role:
