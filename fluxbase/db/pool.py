@@ -85,7 +85,7 @@ class Held:
     def is_spoiled(self, error: BaseException) -> bool:
         """Return whether a time limit that somebody left here ended the words that reset it.
 
-        A limit holds until they are over, although they lift it. Another connection has none.
+        It holds until the words that lift it. Another connection has none.
         """
         return self.used and isinstance(error, asyncpg.QueryCanceledError)
 
