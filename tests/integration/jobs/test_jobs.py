@@ -201,8 +201,20 @@ async def test_a_job_that_failed_or_was_cancelled_can_run_again(jobs: Stand) -> 
     job = await submit(jobs.one, "fails", {"kind": "own"}, max_attempts=1)
     told = await ended(jobs.one, job)
     assert (told["status"], told["max_attempts"]) == ("failed", 1)
-    assert (await jobs.one.call("retry_job", job_id=job["job_id"]))["error_code"] is None
-    assert (await ended(jobs.one, job))["status"] == "failed"
+    await jobs.one.call("retry_job", job_id=job["job_id"])
+
+    async def ran_again() -> Any:
+        again = await ended(jobs.one, job)
+        return again["status"] == "failed" and again["completed_at"] != told["completed_at"]
+
+    await until(ran_again, "the job runs again")
+    slow = await submit(jobs.one, "slow")
+    for _ in range(2):
+        await jobs.one.call("cancel_job", job_id=slow["job_id"])
+        again = await jobs.one.call("retry_job", job_id=slow["job_id"])
+        assert again["status"] in ("pending", "running")
+        assert (again["error_code"], again["completed_at"]) == (None, None)
+    await jobs.one.call("cancel_job", job_id=slow["job_id"])
     done = await ended(jobs.one, await submit(jobs.one, "echo"))
     assert (await refused(jobs.one, "retry_job", job_id=done["job_id"])).code == "FLX506"
     assert (await refused(jobs.one, "cancel_job", job_id=done["job_id"])).code == "FLX506"
