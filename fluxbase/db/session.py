@@ -62,7 +62,8 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
             _give_back(pool, held, error)
             if last or not is_lost(error):
                 if isinstance(error, asyncpg.QueryCanceledError):
-                    log.warning("after %.1f s: %s", time.monotonic() - began, error)
+                    seconds = time.monotonic() - began
+                    log.warning("a statement ended after %.1f s: %s", seconds, error)
                 raise translate(error) from error
             continue
         if row is None or row[0] != who.role:

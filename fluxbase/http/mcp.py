@@ -18,14 +18,7 @@ from fluxbase.errors import (
 from fluxbase.http.channel import Channel
 from fluxbase.http.disconnect import ClientGone
 from fluxbase.http.head import Headers, once
-from fluxbase.http.headers import (
-    SESSION,
-    VERSION,
-    NotAcceptable,
-    Said,
-    read,
-    read_post,
-)
+from fluxbase.http.headers import SESSION, VERSION, NotAcceptable, Said, read, read_post
 from fluxbase.http.hosts import PRIVATE
 from fluxbase.http.visit import Received, Visit
 from fluxbase.mcp import wire
