@@ -23,9 +23,9 @@ from fluxbase.http.disconnect import ClientGone
 from fluxbase.http.head import Headers, once
 from fluxbase.http.headers import read_post
 from fluxbase.http.visit import Received, Visit
-from fluxbase.mcp.deadline import Deadlines
 from fluxbase.observe import Call
 from fluxbase.strict_json import loads
+from fluxbase.toolkit.deadline import Deadlines
 from fluxbase.toolkit.openapi import openapi
 from fluxbase.toolkit.request import Request
 

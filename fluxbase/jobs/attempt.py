@@ -24,13 +24,14 @@ from fluxbase.jobs.endings import Ending
 from fluxbase.jobs.identity import restored
 from fluxbase.strict_json import loads
 from fluxbase.toolkit.client import LEVELS
+from fluxbase.toolkit.deadline import Deadline
 from fluxbase.toolkit.effects import Effects
 from fluxbase.toolkit.handlers import Handlers, Task
 from fluxbase.toolkit.pause import pause
 from fluxbase.toolkit.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from fluxbase.db.database import Database
     from fluxbase.db.types import Record
@@ -124,37 +125,14 @@ async def _run(means: Means, job: Claimed, teller: Teller) -> JsonValue:
 
     # None: the id of the request names the job, and what is done under its key is told by the key.
     arguments: dict[str, object] = {}
-    return await _within(job.timeout, means.runner.run(request, "jobs/run", arguments, work))
-
-
-async def _within(seconds: float, work: Coroutine[Any, Any, JsonValue]) -> JsonValue:
-    """Return what work gives, or stop it; `asyncio.timeout` costs a job that does little too much.
-
-    Raises:
-        DeadlineExceeded: it did not end in time.
-        HandlerFailed: it raised `TimeoutError` itself.
-    """
-    task, expired = asyncio.current_task(), False
-    assert task is not None  # noqa: S101 - jobs run in tasks of their own
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    deadline = Deadline(asyncio.get_running_loop().time() + job.timeout)
     try:
-        return await work
+        with deadline:
+            return await means.runner.run(request, "jobs/run", arguments, work)
     except TimeoutError:
-        raise HandlerFailed("the handler raised TimeoutError") from None
-    except asyncio.CancelledError:
-        if not expired or task.cancelling() > 1:  # somebody else wants it to stop too
-            raise
-        raise DeadlineExceeded(f"the job ran into its time limit of {seconds:g} s") from None
-    finally:
-        timer.cancel()
-        if expired:
-            task.uncancel()
+        if not deadline.expired:
+            raise HandlerFailed("the handler raised TimeoutError") from None
+        raise DeadlineExceeded(f"the job ran into its time limit of {job.timeout:g} s") from None
 
 
 def _failed(means: Means, job: Claimed, error: FluxbaseError) -> Ending:

@@ -21,11 +21,11 @@ from fluxbase.toolkit.pause import pause
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from fluxbase.mcp.deadline import Deadline
     from fluxbase.mcp.inbound import Message
     from fluxbase.mcp.turn import Turn
     from fluxbase.sessions.post import Post
     from fluxbase.toolkit.client import Level, Question
+    from fluxbase.toolkit.deadline import Deadline
 
 PATIENCE: Final = 300.0  # seconds for a person to answer
 _TICK: Final = 1.0

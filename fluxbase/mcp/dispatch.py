@@ -23,7 +23,6 @@ from fluxbase.errors import (
 from fluxbase.mcp import wire
 from fluxbase.mcp.calling import Calling
 from fluxbase.mcp.conversation import Conversation
-from fluxbase.mcp.deadline import Deadline, Deadlines
 from fluxbase.mcp.inbound import Message, Response, id_of, judge
 from fluxbase.mcp.lifecycle import Lifecycle
 from fluxbase.mcp.lists import Lists
@@ -32,6 +31,7 @@ from fluxbase.mcp.wire import ProtocolError
 from fluxbase.observe import Call, Observer
 from fluxbase.strict_json import dumps
 from fluxbase.toolkit.client import MissingCapability, MissingInput
+from fluxbase.toolkit.deadline import Deadline, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping

@@ -24,13 +24,13 @@ class Deadline:
     A cancellation from outside stays one, even when it meets the deadline.
     """
 
-    __slots__ = ("_before", "_expired", "_queue", "_task", "_timer", "until", "withdrawn")
+    __slots__ = ("_before", "_queue", "_task", "_timer", "expired", "until", "withdrawn")
 
     def __init__(self, until: float, queue: Deadlines | None = None) -> None:
         self.until = until
         self.withdrawn = False
+        self.expired = False
         self._queue = queue
-        self._expired = False
 
     def __enter__(self) -> None:
         """Start the time, by the clock of the running loop."""
@@ -56,7 +56,7 @@ class Deadline:
             TimeoutError: the deadline came first.
         """
         self._stop()
-        if not self._expired:
+        if not self.expired:
             return
         ours = self._task.uncancel() <= self._before
         if ours and kind is asyncio.CancelledError:
@@ -64,12 +64,12 @@ class Deadline:
 
     def expire(self) -> None:
         """Cancel the work; called when the time is up."""
-        self._expired = True
+        self.expired = True
         self._task.cancel()
 
     def withdraw(self) -> None:
         """Cancel the work because nobody wants it any more; it ends as if the time were up."""
-        if not self._expired:
+        if not self.expired:
             self.withdrawn = True
             self.expire()
 

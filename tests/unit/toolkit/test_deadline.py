@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxbase.mcp.deadline import Deadline, Deadlines
+from fluxbase.toolkit.deadline import Deadline, Deadlines
 
 
 def soon(seconds: float) -> float:
