@@ -111,9 +111,15 @@ async def test_jobs_that_are_not_enabled_do_not_exist(home: Path) -> None:
 async def test_what_happens_to_jobs_is_counted(jobs: Stand, standing: Callable[..., Any]) -> None:
     await ended(jobs.one, await submit(jobs.one, "echo"))
     await ended(jobs.one, await submit(jobs.one, "fails", {"kind": "forbidden"}))
-    text = jobs.server.observer.text().decode()
-    assert 'fluxbase_jobs_total{outcome="completed",queue="tests"} 1.0' in text
-    assert 'fluxbase_jobs_total{outcome="failed",queue="tests"} 1.0' in text
+
+    async def counted() -> bool:
+        text = jobs.server.observer.text().decode()
+        return all(
+            f'fluxbase_jobs_total{{outcome="{outcome}",queue="tests"}} 1.0' in text
+            for outcome in ("completed", "failed")
+        )
+
+    await until(counted, "the ends of two jobs in the numbers")
 
     await submit(jobs.one, "slow")
     async with standing(queues={}) as other:
