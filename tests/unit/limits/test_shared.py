@@ -72,8 +72,8 @@ def all_at_once(*numbers: int) -> list[int]:
 
 def test_processes_that_share_are_allowed_the_limit_together(number: int) -> None:
     allowed = all_at_once(number, number, number, number)
-    assert all(allowed)
     assert sum(allowed) == 50 * 100
+    assert sum(map(bool, allowed)) > 1, "one ran alone, so nothing was shared"
 
 
 def test_control_processes_that_do_not_share_are_allowed_it_each() -> None:
