@@ -44,6 +44,11 @@ def join(separator: LiteralString, parts: Iterable[Sql]) -> Sql:
     return Sql(separator.join(parts))
 
 
+def number(value: int) -> Sql:
+    """Return a whole number as SQL, where a parameter would hide it from the planner."""
+    return Sql(str(int(value)))
+
+
 def catalog_type(name: str) -> Sql:
     """Return a type name as the catalog wrote it, which is already quoted."""
     return Sql(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from fluxbase.db.sql import Sql, concat, ident, join, sql
+from fluxbase.db.sql import Sql, concat, ident, join, number, sql
 from fluxbase.tables.rows import Writer, hidden_name
 from fluxbase.tables.slots import LIMIT, MAX_BYTES, MOST, Planned, Slots
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _MOST_ARGUMENTS: Final = 100  # of one function call in Postgres
 ESTIMATED: Final = 10_000  # rows that an estimate still counts
+# Limits that are written into a statement. Postgres does not know how many rows a parameter asks
+# for, so it plans anew for each call; but every limit written out is a statement of its own.
+USUAL: Final = frozenset({1, 2, 3, 5, 10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000})
 # JSON text never holds it as it is, so what stands between rows can be told from what is in them.
 SEPARATOR: Final = "\x1e"
 
@@ -32,7 +35,7 @@ def read(plan: Read, binders: Mapping[int, Binder]) -> Planned:
     an answer may have: then `careful` tells which of them fit. One row more than asked is looked
     at, which tells whether there are more.
     """
-    slots = Slots()
+    slots = _slots(plan)
     writer = Writer(slots)
     hidden = plan.level.order if plan.keyset else ()
     page = writer.rows(replace(plan.level, limit=LIMIT), None, hidden)
@@ -63,7 +66,7 @@ def careful(plan: Read, binders: Mapping[int, Binder]) -> Planned:
     The rows stand with commas (lines of CSV: newlines) between them. Those past the byte limit
     are left out inside Postgres, before they are sent, which costs half as much again as `read`.
     """
-    slots = Slots()
+    slots = _slots(plan)
     writer = Writer(slots)
     hidden = plan.level.order if plan.keyset else ()
     page = writer.rows(replace(plan.level, limit=LIMIT), None, hidden)
@@ -114,6 +117,13 @@ def explain(level: Level, binders: Mapping[int, Binder]) -> Planned:
     return slots.planned(text, binders)
 
 
+def _slots(plan: Read) -> Slots:
+    slots = Slots()
+    if plan.limit is not None:
+        slots.spell(LIMIT, plan.limit + 1)
+    return slots
+
+
 def _line(plan: Read, hidden: bool) -> Sql:
     """Return the text of one row `r`, without the sort values that go with it."""
     names = plan.level.names()
@@ -155,8 +165,7 @@ def _total(plan: Read, writer: Writer) -> Sql:
     if plan.count == "exact":
         return concat(sql("(SELECT "), _count(plan.counted, writer), sql(")"))
     if plan.count == "estimated":
-        most = writer.slots.constant(ESTIMATED + 1)
-        rows = concat(_all(plan.counted, writer), sql(" LIMIT "), most, sql("::int8"))
+        rows = concat(_all(plan.counted, writer), sql(" LIMIT "), number(ESTIMATED + 1))
         return concat(sql("(SELECT count(*) FROM ("), rows, sql(") AS x)"))
     return sql("NULL::int8")
 

@@ -159,10 +159,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A page of rows; `counted` is what a count counts, wherever the page begins."""
+    """A page of rows; `counted` is what a count counts, wherever the page begins.
+
+    `limit` is how many are asked for, where that is part of the shape.
+    """
 
     level: Level
     counted: Level
     count: Count | None = None
     output: Literal["json", "columns", "csv"] = "json"
     keyset: bool = False
+    limit: int | None = None

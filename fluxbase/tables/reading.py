@@ -79,9 +79,11 @@ async def page(ctx: Context, wanted: Wanted) -> Found:
         FluxbaseError: an argument is wrong, or the database refused; see `query_table`.
     """
     sight = await ctx.catalog.sight(ctx.who)
-    shape, operands = _planned(ctx, sight, wanted)
+    # A key's own maximum may lie below the default limit; `truncated` then tells the caller.
+    limit = min(wanted.limit, ctx.max_rows)
+    shape, operands = _planned(ctx, sight, wanted, limit if limit in build.USUAL else None)
     ctx.target = shape.target
-    limit = _limit(ctx, wanted.limit)
+    _check_limit(ctx, wanted.limit)
     most_bytes = min(wanted.max_bytes or ctx.config.max_bytes, ctx.config.max_bytes)
     specials = {LIMIT: limit + 1, OFFSET: wanted.offset, MOST: limit, MAX_BYTES: most_bytes}
     try:
@@ -153,12 +155,14 @@ def csv(names: tuple[str, ...], lines: str) -> str:
     return f"{head}\n{lines}" if lines else head
 
 
-def _planned(ctx: Context, sight: Sight, wanted: Wanted) -> tuple[_Shape, list[Operand]]:
-    """Return the planned page of a call, and its operands.
+def _planned(
+    ctx: Context, sight: Sight, wanted: Wanted, limit: int | None
+) -> tuple[_Shape, list[Operand]]:
+    """Return the planned page of a call, and its operands; a limit becomes part of its shape.
 
     A call whose words were said before, but for the values, is not even read again.
     """
-    words = _words(wanted)
+    words = _words(wanted, limit)
     if words is not None:
         known: _Shape | None = sight.recall(words)
         if known is not None:
@@ -175,7 +179,7 @@ def _planned(ctx: Context, sight: Sight, wanted: Wanted) -> tuple[_Shape, list[O
         wanted.embed,
         known=table.grant.select,
     )
-    shape, operands = _shape(ctx, sight, table, asked, wanted)
+    shape, operands = _shape(ctx, sight, table, asked, wanted, limit)
     if words is not None and _is_short(wanted, shape):
         sight.keep(words, shape)
     return shape, operands
@@ -186,12 +190,12 @@ def _is_short(wanted: Wanted, shape: _Shape) -> bool:
     return said <= _LONGEST and len(shape.planned.text) <= _LONGEST
 
 
-def _words(wanted: Wanted) -> tuple[object, ...] | None:
+def _words(wanted: Wanted, limit: int | None) -> tuple[object, ...] | None:
     """Return all of a call but its values; nothing when that cannot be told at a glance."""
     table, select, filters, order, _, offset, after, total, embed, output, _ = wanted
     if embed or after:
         return None
-    words: list[object] = [table, select, order, after, total, output, offset > 0]
+    words: list[object] = [table, select, order, limit, after, total, output, offset > 0]
     length = len(table) + len(select) + len(order or "")
     for name, value in (filters or {}).items():
         if type(value) is not str or len(words) > _MOST_WORDS:
@@ -205,7 +209,12 @@ def _words(wanted: Wanted) -> tuple[object, ...] | None:
 
 
 def _shape(
-    ctx: Context, sight: Sight, table: Visible, asked: Asked, wanted: Wanted
+    ctx: Context,
+    sight: Sight,
+    table: Visible,
+    asked: Asked,
+    wanted: Wanted,
+    limit: int | None,
 ) -> tuple[_Shape, list[Operand]]:
     """Return the planned page, from memory when its shape was asked for before."""
     operands = asked.operands
@@ -221,11 +230,11 @@ def _shape(
         operands = [*operands, *(Operand(v, cursor.ARGUMENT) for v in after)]
     key = (
         table.relation.oid, asked.tree, wanted.total, wanted.output, wanted.offset > 0,
-        keyset, nulls, ctx.config.max_embed_depth, len(asked.operands),
+        keyset, nulls, ctx.config.max_embed_depth, len(asked.operands), limit,
     )  # fmt: skip
     shape: _Shape | None = sight.recall(key)
     if shape is None:
-        shape = _plan(ctx, sight, table, asked, wanted, nulls)
+        shape = _plan(ctx, sight, table, asked, wanted, nulls, limit)
         if _is_short(wanted, shape):  # longer ones are rare and would fill the memory
             sight.keep(key, shape)
     return shape, operands
@@ -238,6 +247,7 @@ def _plan(
     asked: Asked,
     wanted: Wanted,
     nulls: tuple[bool, ...],
+    limit: int | None,
 ) -> _Shape:
     resolver = Resolver(sight, ctx.config.max_embed_depth)
     level = resolver.level(table, asked.tree)
@@ -263,7 +273,7 @@ def _plan(
     asked_count = None if wanted.total == "planned" else wanted.total
     simple = keyset or _can_go_on(level)
     keyed = bool(order) and simple
-    read = plan.Read(level, counted, asked_count, wanted.output, keyset=keyed)
+    read = plan.Read(level, counted, asked_count, wanted.output, keyed, limit)
     careful = wanted.output == "csv"
     planned = (build.careful if careful else build.read)(read, resolver.binders)
     return _Shape(
@@ -370,11 +380,9 @@ async def _expected(ctx: Context, wanted: Wanted, shape: _Shape, operands: list[
     return (await ctx.read(counted.bind(operands, {})))[1]
 
 
-def _limit(ctx: Context, limit: int) -> int:
+def _check_limit(ctx: Context, limit: int) -> None:
     if limit > ctx.config.max_rows:
         raise InvalidArgument(
             f"limit: at most {ctx.config.max_rows} rows in one answer",
             hint="read on with offset or after",
         )
-    # A key's own maximum may lie below the default limit; `truncated` then tells the caller.
-    return min(limit, ctx.max_rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fluxbase.db.sql import Params, Sql, Statement
+from fluxbase.db.sql import Params, Sql, Statement, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,8 +62,12 @@ class Slots:
     params: Params = field(default_factory=Params)
     _numbers: dict[int, Sql] = field(default_factory=dict[int, Sql])
 
+    def spell(self, slot: int, value: int) -> None:
+        """Have a slot written out, so that Postgres plans for its value once and for all."""
+        self._numbers[slot] = number(value)
+
     def use(self, slot: int) -> Sql:
-        """Return the placeholder of a slot."""
+        """Return the placeholder of a slot, or its value where that is written out."""
         if slot not in self._numbers:
             self._numbers[slot] = self.params.add(slot)
         return self._numbers[slot]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 from fluxbase.app.server import Server
 from fluxbase.db.database import Database
-from fluxbase.db.sql import Sql
+from fluxbase.db.sql import Sql, Statement, concat, sql
 from fluxbase.errors import FluxbaseError
 from fluxbase.tables import build
 from fluxbase.tables.expressions import CASTS
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from fluxbase.app.backend import Backend
     from fluxbase.db.sight import Sight
-    from fluxbase.db.sql import Statement
     from fluxbase.db.types import Record
     from fluxbase.principal import Principal
     from fluxbase.tables.slots import Planned
@@ -250,6 +249,22 @@ async def test_a_value_pasted_into_a_statement_is_found(
     call["select"] = "town:name"  # another shape, since the first is kept
     assert len((await stand.ask("user1", call))["rows"]) == 1, "pasting works, or shows nothing"
     assert [fault[:24] for fault in stand.faults()] == ["literal: 'Acorn Works' i"]
+
+
+async def test_a_usual_limit_is_planned_for_once(stand: Stand) -> None:
+    async def plans(limit: int) -> tuple[Sql, int]:
+        """Return the statement of a limit, and how often it ran by a plan that was kept."""
+        call = {"table": "clients", "filter": {"name": "neq.x"}, "limit": limit}
+        for _ in range(8):
+            assert not isinstance(await stand.ask("user1", call), str)
+        [statement] = stand.database.sent
+        counted = sql("SELECT current_user::text, generic_plans FROM pg_prepared_statements ")
+        asked = Statement(concat(counted, sql("WHERE statement = $1")), (statement.text,))
+        return statement.text, (await stand.database.read(stand.database.who, asked))[1]
+
+    ten, seven, eight = [await plans(limit) for limit in (10, 7, 8)]
+    assert ten[1] == 3, "the first five are always planned anew"
+    assert seven[0] == eight[0] != ten[0], "unusual ones are one statement, however many there are"
 
 
 async def test_what_is_not_well_formed_is_refused_before_any_statement(stand: Stand) -> None:

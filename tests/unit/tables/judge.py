@@ -16,6 +16,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from fluxbase.tables.build import ESTIMATED, USUAL
 from fluxbase.tables.plan import After, Exists, Group, Is, Not, Output, Test
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ _ANONYMOUS: Final = frozenset({
 _LITERALS: Final = frozenset({
     "", "[", "]", ",", "[]", '"', '""', '[",\r\n]', "\n", "\\n", "\x1e", "\\x1e", "1", "0",
 })  # fmt: skip
+# Numbers of rows that a statement may be limited to: the only one, or one more than is told of.
+_LIMITS: Final = frozenset({"1", *(str(most + 1) for most in (*USUAL, ESTIMATED))})
 # What the program itself calls rows and values within a statement.
 _WORDS: Final = frozenset({
     "r", "s", "t", "x", "q", "j", "k", "n", "p", "bytes", "seen", "value", "pg_catalog",
@@ -193,8 +196,14 @@ def _of_literal(node: Expr, parameters: int) -> Iterator[str]:
     if isinstance(node.parent, exp.Parameter):
         if not text.isdigit() or not 1 <= int(text) <= parameters:
             yield f"parameter: ${text}"
-    elif text not in _LITERALS:
+    elif text not in (_LIMITS if _limits(node) else _LITERALS):
         yield f"literal: {text!r}"
+
+
+def _limits(node: Expr) -> bool:
+    """Return whether a number says how many rows there are at most."""
+    above = node.parent
+    return isinstance(above.parent if isinstance(above, exp.Cast) else above, exp.Limit)
 
 
 def _of_table(node: exp.Table, may: Allowed) -> Iterator[str]:

@@ -22,6 +22,8 @@ _RIGHT: Final = (
 _PLANTED: Final = (
     ("literal: 'zq'", "$1::text", "'zq'::text"),
     ("literal: '7'", "LIMIT $2::int8", "LIMIT 7"),
+    ("literal: '11'", "$1::text", "11::text"),
+    ("literal: '11'", "LIMIT $2::int8", "LIMIT $2 + 11"),
     ("literal: 'zq\\\\'", "$1::text", r"E'zq\\'"),
     ("2 statements", "int8", "int8; SELECT $1"),
     ("2 statements", "SELECT", "DROP TABLE x; SELECT"),
@@ -44,6 +46,11 @@ _PLANTED: Final = (
 
 def test_what_may_be_there_is_no_fault() -> None:
     assert judge.faults(_RIGHT, _MAY, 2) == []
+
+
+@pytest.mark.parametrize("limit", ["LIMIT 11::int8", "LIMIT 10001"])
+def test_a_limit_of_the_program_is_no_fault(limit: str) -> None:
+    assert judge.faults(_RIGHT.replace("LIMIT $2::int8", limit), _MAY, 1) == []
 
 
 @pytest.mark.parametrize(("fault", "before", "after"), _PLANTED)
