@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOMENT: Final = 0.1  # seconds
 _CLOSE: Final = b"connection: close\r\n\r\n"
 
 
@@ -50,9 +51,17 @@ class Exchange(RequestResponseCycle):
         )
 
     def cut_off(self) -> None:
-        """Note that the client has gone, and stop the work for it."""
+        """Note that the client has gone; what does not end by itself in a moment is stopped.
+
+        To stop it costs more than what is left of most calls: a connection to Postgres whose
+        statement was given up is not used again.
+        """
         self.disconnected = True
         self.message_event.set()
+        if self._worker is not None:
+            self._worker.get_loop().call_later(_MOMENT, self._stop)
+
+    def _stop(self) -> None:
         if self._worker is not None and not self._gone and not self._detached:
             self._gone = True
             self._worker.cancel()

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from fluxbase.app.server import Server
+from fluxbase.http import exchange
 from tests.integration.reliability.stand import Stand, eventually, listening
 from tests.integration.reliability.test_hang import call, running
 from tests.world import Caller, Refused
@@ -50,6 +51,30 @@ async def test_a_client_that_leaves_stops_its_statement_within_a_second(
         assert await conn.fetchval(left) == 0
     async with calm.caller("user2") as two:
         assert (await two.call("query_table", table="ledger"))["rows"] == []
+
+
+async def test_a_statement_that_ends_soon_after_its_client_left_keeps_its_connection(
+    calm: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_MOMENT", 5.0)  # however slow the machine is
+
+    async def backends() -> set[int]:
+        found = await conn.fetch("SELECT pid FROM pg_stat_activity WHERE usename LIKE '%_client'")
+        return {row["pid"] for row in found}
+
+    async with calm.owner() as conn, calm.caller() as one:
+        await one.call("query_table", table="ledger")
+        before = await backends()
+        async with conn.transaction():
+            await conn.execute("LOCK TABLE public.ledger")
+            task = asyncio.create_task(call(one, "query_table", table="ledger"))
+            await eventually(lambda: running(calm, "ledger"), "the statement waits")
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(0.3)  # the server knows by now
+        await calm.settle()
+        assert await backends() == before
 
 
 @asynccontextmanager
