@@ -30,8 +30,8 @@ _CLOSE: Final = b"connection: close\r\n\r\n"
 class Exchange(RequestResponseCycle):
     """uvicorn's cycle, and a shorter way through it for who knows it."""
 
-    _worker: asyncio.Task[Any] | None = None
-    _gone = _detached = False
+    task: asyncio.Task[Any]  # that of the request
+    _works = _gone = _detached = False
 
     @classmethod
     def of(cls, protocol: Any, scope: Any, *, keep_alive: bool) -> Exchange:
@@ -58,13 +58,13 @@ class Exchange(RequestResponseCycle):
         """
         self.disconnected = True
         self.message_event.set()
-        if self._worker is not None:
-            self._worker.get_loop().call_later(_MOMENT, self._stop)
+        if self._works:
+            self.task.get_loop().call_later(_MOMENT, self._stop)
 
     def _stop(self) -> None:
-        if self._worker is not None and not self._gone and not self._detached:
+        if self._works and not self._gone and not self._detached:
             self._gone = True
-            self._worker.cancel()
+            self.task.cancel()
 
     async def read(self, most: int) -> bytes:
         """Return the body.
@@ -86,16 +86,17 @@ class Exchange(RequestResponseCycle):
         self._detached = True
 
     async def until_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work` in the current task; raise `ClientGone` if the client leaves before it ends.
+        """Await `work`; raise `ClientGone` if the client leaves before it ends.
 
-        A cancellation from outside stays one. Work that swallows its cancellation keeps its result.
+        It runs in the task of the request. A cancellation from outside stays one. Work that
+        swallows its cancellation keeps its result.
         """
-        task = asyncio.current_task()
-        if task is None or self.disconnected:
+        if self.disconnected:
             work.close()
             raise ClientGone
+        task = self.task
         before = task.cancelling()
-        self._worker = task
+        self._works = True
         try:
             return await work
         except asyncio.CancelledError:
@@ -104,7 +105,7 @@ class Exchange(RequestResponseCycle):
                 raise ClientGone from None
             raise
         finally:
-            self._worker = None
+            self._works = False
             if self._gone:
                 task.uncancel()
 

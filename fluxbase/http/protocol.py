@@ -43,7 +43,6 @@ class ProtocolLimits:
 
 # How far the message being read has come; DEAF is for a connection that is not read any more.
 _IDLE, _HEAD, _BODY, _DONE, _DEAF = range(5)
-_WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -69,8 +68,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _flaw: bytes | None = None
     _timer: asyncio.TimerHandle | None = None
     _timer_at = _deadline = _write_deadline = inf
-    _hosts = _head_bytes = _raw_bytes = _body_bytes = _unwanted = _unsent = 0
-    _timed = _body_announced = _chunked = False
+    _raw_bytes = _body_bytes = _unwanted = _unsent = 0
+    _timed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the peer in, or answer 503 when it has too many connections already."""
@@ -126,84 +125,65 @@ class GuardedProtocol(HttpToolsProtocol):
         """Reset what is kept and counted per message; replaces uvicorn's, which makes a scope."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         if self._phase != _HEAD:  # else blank lines came first: their clock goes on
             self._timed = False
         self._phase = _HEAD
-        self._hosts = self._head_bytes = 0
         self._raw_bytes = -1
-        self._body_announced = self._chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header: name lowered, value without the blanks httptools leaves at its end."""
-        if self._phase != _HEAD:
-            # A trailer. uvicorn would add it to the headers of a request already being handled.
-            return
-        name = name.lower()
-        value = value.strip(b" \t")
-        self._head_bytes += len(name) + len(value) + 4
-        if name in _WATCHED:
-            self._on_watched(name, value)
-        self.headers.append((name, value))
-
-    def _on_watched(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-        elif name == b"content-length":
-            self._body_announced = value.strip(b"0") != b""
-        elif name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        elif self._chunked or value.lower() != b"chunked":
-            self._stop(refusals.BAD_CODING)
-        else:
-            self._chunked = self._body_announced = True
+        """Keep one header as it came; uvicorn would add a trailer to a request being handled."""
+        if self._phase == _HEAD:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Check the head as a whole before a task is made for it."""
         limits = self.limits
-        if (
-            self._head_bytes + len(self.url) > limits.max_header_bytes
-            or len(self.headers) > limits.max_headers
-        ):
+        if len(self.headers) > limits.max_headers:
             self._stop(refusals.BIG_HEAD)
+        head = self._head = Head(self.headers, self._head)
+        facts = head.facts
+        if facts.size + len(self.url) > limits.max_header_bytes:
+            self._stop(refusals.BIG_HEAD)
+        if facts.odd_coding:
+            self._stop(refusals.BAD_CODING)
         version = self.parser.get_http_version()
-        if self._hosts != 1 and (self._hosts or version != "1.0"):
+        if facts.hosts != 1 and (facts.hosts or version != "1.0"):
             self._stop(refusals.BAD_HOST)
         if version != "1.1":
-            self._check_old(version)
+            self._check_old(version, facts.chunked)
         # httptools drops the body of such a request and would read its bytes as the next one.
-        if self._body_announced and self.parser.should_upgrade():
+        if facts.announces_body and self.parser.should_upgrade():
             self._stop(refusals.BAD_UPGRADE)
-        self._begin(version)
+        self.expect_100_continue = facts.expects_continue
+        self._begin(version, head)
         self._phase = _BODY
         self._timed = False
         self._body_bytes = self._unwanted = 0
 
-    def _check_old(self, version: str) -> None:
+    def _check_old(self, version: str, chunked: bool) -> None:
         if version != "1.0":
             self._stop(refusals.BAD_VERSION)
-        if self._chunked:  # HTTP/1.0 has no chunks: someone on the way reads this otherwise
+        if chunked:  # HTTP/1.0 has no chunks: someone on the way reads this otherwise
             self._stop(refusals.BAD_CODING)
 
-    def _begin(self, version: str) -> None:
+    def _begin(self, version: str, head: Head) -> None:
         """Make the exchange and run the application on it; replaces uvicorn's."""
         before = self.cycle
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        cycle = self.cycle = Exchange.of(self, self._scope(version), keep_alive=keep_alive)
+        cycle = self.cycle = Exchange.of(self, self._scope(version, head), keep_alive=keep_alive)
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
-    def _scope(self, version: str) -> Any:
+    def _scope(self, version: str, head: Head) -> Any:
         url = self.url
         if url != self._target[0]:  # a connection mostly asks for one thing
             parsed = httptools.parse_url(url)
             path = unquote(parsed.path.decode("ascii"))
             self._target = (url, path, parsed.path, parsed.query or b"")
         _, path, raw_path, query = self._target
-        head = self._head = Head(self.headers, self._head)
         return {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -221,8 +201,11 @@ class GuardedProtocol(HttpToolsProtocol):
         }
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Run the application; replaces uvicorn's, which does not tell the exchange its task."""
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        task = cycle.task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         """Keep and count the body, and how much of it comes after the answer to it."""
