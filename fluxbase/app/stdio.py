@@ -106,7 +106,7 @@ class Stdio:
     async def _handled(self, body: object) -> bytes | None:
         number = f"stdio-{next(self._numbers)}"
         gate = self._server.gate
-        who = (await gate.admit(self._headers, "127.0.0.1", number)).who
+        who, _ = await gate.admit(self._headers, "127.0.0.1", number)
 
         async def charge() -> None:
             await gate.charge(who)

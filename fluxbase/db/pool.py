@@ -13,8 +13,7 @@ import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
@@ -36,8 +35,7 @@ RESET: Final = sql(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a connection is set to: the role, its claims, and the settings its role carries."""
 
     role: str
@@ -46,8 +44,8 @@ class Identity:
 
     @staticmethod
     def of(who: Principal) -> Identity:
-        """Return the identity of a caller; for equal ones lately the very same object."""
-        return _identity(who.role, who.claims, who.settings)
+        """Return the identity of a caller."""
+        return Identity(who.role, who.claims, who.settings)
 
     def switch(self) -> Sql:
         """Return SQL that resets the session entirely and then becomes this identity."""
@@ -66,11 +64,6 @@ class Identity:
         ]
         become = concat(sql("set_config('role', "), dollar_quoted(self.role, tag), sql(", false)"))
         return concat(RESET, sql("SELECT "), *sets, become)
-
-
-@lru_cache(maxsize=4096)
-def _identity(role: str, claims: str, settings: tuple[tuple[str, str], ...]) -> Identity:
-    return Identity(role, claims, settings)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from fluxbase.auth.credential import find
@@ -42,13 +43,6 @@ class Records(Protocol):
         ...
 
 
-class Admitted(NamedTuple):
-    """A caller who may go on, and what is left of its calls."""
-
-    who: Principal
-    quota: Quota
-
-
 class Login(NamedTuple):
     """Where an assistant learns how its user logs in, and what it is to ask for."""
 
@@ -71,8 +65,10 @@ class Gate:
         self._limiter = limiter
         self._records = records
 
-    async def admit(self, headers: Headers, remote: str | None, request_id: str) -> Admitted:
-        """Return the caller behind the headers, counted once.
+    async def admit(
+        self, headers: Headers, remote: str | None, request_id: str
+    ) -> tuple[Principal, Quota]:
+        """Return the caller behind the headers, counted once, and what is left of its calls.
 
         Raises:
             Unauthenticated: there is no valid credential.
@@ -89,7 +85,7 @@ class Gate:
             await self._limiter.count_failure(remote or "unknown")
             await self._records.refuse_stranger(error.code, request_id, remote)
             raise
-        return Admitted(who, await self._limiter.count(who.id, who.rate_limit))
+        return who, await self._limiter.count(who.id, who.rate_limit)
 
     async def recognize(self, headers: Headers, remote: str | None) -> Principal:
         """Return the caller of a stream that is open, as it is now; that is no further call.
@@ -154,9 +150,14 @@ def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
     Source: draft-ietf-httpapi-ratelimit-headers.
     """
     return [
-        (b"ratelimit-policy", b'"default";q=%d;w=60' % quota.limit),
-        (b"ratelimit", b'"default";r=%d;t=%d' % (quota.remaining, quota.reset)),
+        _policy(quota.limit),
+        (b"ratelimit", f'"default";r={quota.remaining};t={quota.reset}'.encode()),
     ]
+
+
+@lru_cache(maxsize=64)
+def _policy(limit: int) -> tuple[bytes, bytes]:
+    return (b"ratelimit-policy", b'"default";q=%d;w=60' % limit)
 
 
 def _limit_headers(error: FluxbaseError) -> list[tuple[bytes, bytes]]:
@@ -166,5 +167,5 @@ def _limit_headers(error: FluxbaseError) -> list[tuple[bytes, bytes]]:
     if isinstance(error, RateLimited) and error.retry_after is not None:
         headers.append((b"ratelimit", b'"default";r=0;t=%d' % error.retry_after))
         if error.limit is not None:
-            headers.append((b"ratelimit-policy", b'"default";q=%d;w=60' % error.limit))
+            headers.append(_policy(error.limit))
     return headers

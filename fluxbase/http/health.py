@@ -89,8 +89,8 @@ class Health:
         forwarded = _FORWARDED & {name for name, _ in request.scope["headers"]}
         if not forwarded and _is_among(remote, self.allow_from):
             return
-        admitted = await self.gate.admit(request.scope["headers"], remote, "")
-        if not admitted.who.is_service:
+        who, _ = await self.gate.admit(request.scope["headers"], remote, "")
+        if not who.is_service:
             raise Unauthenticated("a service key is required")
 
 

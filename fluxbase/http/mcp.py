@@ -7,7 +7,7 @@ the body is read for a caller who is not admitted.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from fluxbase.errors import (
     FluxbaseError,
@@ -57,12 +57,7 @@ class UnknownSession(UnknownResource):
     title, status = "No such session; initialize again", 404
 
 
-class Answer(NamedTuple):
-    """What goes back for one request."""
-
-    status: int
-    headers: Headers
-    body: bytes
+Answer = tuple[int, Headers, bytes]
 
 
 class McpEndpoint:
@@ -89,16 +84,18 @@ class McpEndpoint:
         """Answer one HTTP request, whatever hands it out and takes the answer."""
         answer = await self._answer(scope, Received(receive, scope["headers"]), send)
         if answer is not None:
-            size = (b"content-length", b"%d" % len(answer.body))
-            headers = [*answer.headers, size]
-            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            await send({"type": "http.response.body", "body": answer.body})
+            status, headers, body = answer
+            headers.append((b"content-length", b"%d" % len(body)))
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
 
     async def answer_on(self, exchange: Exchange, scope: Scope) -> None:
         """Answer one HTTP request that is no HEAD on its connection, past what lies between."""
         answer = await self._answer(scope, exchange, exchange.send)
         if answer is not None:
-            await exchange.answer(answer.status, [*answer.headers, *PRIVATE], answer.body)
+            status, headers, body = answer
+            headers += PRIVATE
+            await exchange.answer(status, headers, body)
 
     async def _answer(self, scope: Scope, incoming: Incoming, send: Any) -> Answer | None:
         """Return what to answer; `None` when it was sent as a stream, or nobody is left."""
@@ -127,9 +124,9 @@ class McpEndpoint:
         if reply.retry_after is not None:
             headers.append((b"retry-after", str(reply.retry_after).encode()))
         if reply.body is None:
-            return Answer(reply.status, headers, b"")
+            return reply.status, headers, b""
         headers.append(_TYPE)
-        return Answer(reply.status, headers, reply.body)
+        return reply.status, headers, reply.body
 
     async def _reply(
         self, scope: Scope, incoming: Incoming, visit: Visit, send: Any

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive
 
-    from fluxbase.http.gate import Admitted, Gate
+    from fluxbase.http.gate import Gate
     from fluxbase.http.head import Headers
     from fluxbase.limits.rate import Quota
     from fluxbase.principal import Principal
@@ -81,10 +81,8 @@ class Visit:
 
     async def enter(self) -> Principal:
         """Return the caller, counted once; see `Gate.admit` for what is raised."""
-        admitted: Admitted = await self._gate.admit(self.sent, self.remote, self.id)
-        self.who = admitted.who
-        self.quota = admitted.quota
-        return admitted.who
+        self.who, self.quota = await self._gate.admit(self.sent, self.remote, self.id)
+        return self.who
 
     async def enter_as(self, who: Principal, counted: str) -> None:
         """Take somebody for the caller, counted once under a name; raises `RateLimited`."""

@@ -83,16 +83,16 @@ class RateLimiter:
         Raises:
             RateLimited: the caller's window is full.
         """
-        item = self._item(per_minute or self._per_minute)
-        alone = self._shared is None
-        hit = self._local.hit(caller, item.amount) if alone else await self._hit(item, caller)
+        most = per_minute or self._per_minute
+        if self._shared is None:
+            hit = self._local.hit(caller, most)
+        else:
+            hit = await self._hit(self._item(most), caller)
         if not hit.allowed:
             raise RateLimited(
-                f"more than {item.amount} requests in a minute",
-                retry_after=_whole(hit.wait),
-                limit=item.amount,
+                f"more than {most} requests in a minute", retry_after=_whole(hit.wait), limit=most
             )
-        return Quota(item.amount, hit.remaining, _whole(hit.wait))
+        return Quota(most, hit.remaining, _whole(hit.wait))
 
     async def count_failure(self, address: str) -> None:
         """Count a refused credential from an address.

@@ -84,7 +84,9 @@ async def page(ctx: Context, wanted: Wanted) -> Found:
     shape, operands = _planned(ctx, sight, wanted, limit if limit in build.USUAL else None)
     ctx.target = shape.target
     _check_limit(ctx, wanted.limit)
-    most_bytes = min(wanted.max_bytes or ctx.config.max_bytes, ctx.config.max_bytes)
+    most_bytes = ctx.config.max_bytes
+    if wanted.max_bytes is not None:
+        most_bytes = min(wanted.max_bytes, most_bytes)
     specials = {LIMIT: limit + 1, OFFSET: wanted.offset, MOST: limit, MAX_BYTES: most_bytes}
     try:
         rows = await _rows(ctx, shape, operands, specials)

@@ -15,7 +15,7 @@ from fluxbase.tables.nearest import THRESHOLD, Near, nearest, vector_of
 from fluxbase.tables.plan import Count  # noqa: TC001 - pydantic reads it
 from fluxbase.tables.rest import link
 from fluxbase.toolkit import Context, tool
-from fluxbase.toolkit.json_text import JsonRows, write
+from fluxbase.toolkit.json_text import JsonRows, spliced, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ class Page:
     def as_json(self) -> dict[str, Any]:
         """Return the page without what it does not have."""
         found: dict[str, Any] = {
-            "rows": self.rows,
+            "rows": spliced(self.rows),
             "truncated": self.truncated,
             "next_offset": self.next_offset,
             "total": self.total,

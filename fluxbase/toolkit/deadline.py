@@ -55,7 +55,10 @@ class Deadline:
         Raises:
             TimeoutError: the deadline came first.
         """
-        self._stop()
+        if self._queue is None:
+            self._timer.cancel()
+        else:
+            self._queue.drop(self)
         if not self.expired:
             return
         ours = self._task.uncancel() <= self._before
@@ -85,16 +88,12 @@ class Deadline:
             self._run_until(loop.time() + left)
 
     def _run_until(self, until: float) -> None:
-        # Out of the queue, whose deadlines end in the order they began in.
-        self._stop()
-        self._queue, self.until = None, until
-        self._timer = self._task.get_loop().call_at(until, self.expire)
-
-    def _stop(self) -> None:
         if self._queue is None:
             self._timer.cancel()
         else:
-            self._queue.drop(self)
+            self._queue.drop(self)  # whose deadlines end in the order they began in
+        self._queue, self.until = None, until
+        self._timer = self._task.get_loop().call_at(until, self.expire)
 
 
 class Deadlines:

@@ -49,7 +49,12 @@ def write(result: object) -> bytes:
     return orjson.dumps(result, default=_default, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
 
 
+def spliced(text: JsonRows) -> orjson.Fragment:
+    """Return the text as a part of a result; `write` finds by itself what is not wrapped so."""
+    return orjson.Fragment(str(text))
+
+
 def _default(value: object) -> orjson.Fragment:
     if isinstance(value, JsonRows):
-        return orjson.Fragment(str(value))
+        return spliced(value)
     raise TypeError(f"a result cannot hold {type(value).__name__}")
