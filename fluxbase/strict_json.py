@@ -111,7 +111,7 @@ def _check_size(body: bytes, max_depth: int, max_values: int) -> None:
     the rest is counted exactly.
     """
     openers = body.count(b"[") + body.count(b"{")
-    if openers <= max_depth and openers + body.count(b",") < max_values:
+    if openers <= max_depth and (len(body) < max_values or openers + body.count(b",") < max_values):
         return
     bare = _without_strings(body)
     if bare.count(b"[") + bare.count(b"{") + bare.count(b",") >= max_values:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Outcome = Literal["ok", "denied", "failed"]
 _MOST_NAMES: Final = 100
 _LONGEST_NAME: Final = 64
+_SHORT: Final = 1024  # bytes of arguments that are worth keeping to compare others with
 # What of JSON has no parts; everything else without parts is a number.
 _SCALARS: Final[dict[type, str]] = {
     str: "string",
@@ -81,18 +82,21 @@ def entry(
     return Entry(action, request_id, kind, principal, target, shape, mac, address(remote))
 
 
-def told(key: bytes, arguments: object) -> tuple[str, str]:
-    """Return all that is kept of arguments: their shape as JSON, and their HMAC."""
-    return _told_of_none(key) if arguments == {} else _told(key, arguments)
+def told(
+    key: bytes, arguments: object, known: dict[bytes, tuple[str, str]] | None = None
+) -> tuple[str, str]:
+    """Return all that is kept of arguments: their shape as JSON, and their HMAC.
 
-
-@lru_cache(maxsize=4)
-def _told_of_none(key: bytes) -> tuple[str, str]:
-    return _told(key, {})
-
-
-def _told(key: bytes, arguments: object) -> tuple[str, str]:
-    return orjson.dumps(shape_of(arguments)).decode(), _mac(key, dumps(arguments))
+    `known` is where a batch of records keeps what was told of the same arguments before. It holds
+    the arguments themselves, so it must not outlive the batch.
+    """
+    text = dumps(arguments)
+    found = known.get(text) if known is not None else None
+    if found is None:
+        found = orjson.dumps(shape_of(arguments)).decode(), _mac(key, text)
+        if known is not None and len(text) <= _SHORT:
+            known[text] = found
+    return found
 
 
 def _mac(key: bytes, text: bytes) -> str:

@@ -87,7 +87,7 @@ class AuditLog:
         """Write the record of a refused or failed call at once."""
         outcome: Outcome = "denied" if isinstance(error, _DENIALS) else "failed"
         item = _Item(call, outcome, error.code, time.perf_counter() - started, time.time())
-        if not await self._write([self._row(item)]):
+        if not await self._write([self._row(item, {})]):
             self._keep(item)
 
     async def refuse_stranger(self, code: str, request_id: str, remote: str | None) -> None:
@@ -115,9 +115,9 @@ class AuditLog:
         while left > 0:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, left))]
             left -= len(batch)
-            written = False
+            written, known = False, dict[bytes, tuple[str, str]]()
             try:
-                written = await self._write([self._row(item) for item in batch])
+                written = await self._write([self._row(item, known) for item in batch])
             finally:
                 # Cancelled too: a record that comes twice is better than one that never comes.
                 if not written:
@@ -172,10 +172,10 @@ class AuditLog:
             log.error("an audit record is lost: %s", error.code)
             self._on_lost()
 
-    def _row(self, item: _Item) -> bytes:
+    def _row(self, item: _Item, known: dict[bytes, tuple[str, str]]) -> bytes:
         """Return a record as a JSON object, by the names of the table's columns."""
         call, outcome, code, seconds, at = item
-        shape, mac = told(self.key, call.arguments)
+        shape, mac = told(self.key, call.arguments, known)
         return orjson.dumps(
             {
                 "at": at,
