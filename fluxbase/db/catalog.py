@@ -101,8 +101,10 @@ class Catalog:
 
     async def sight(self, who: Principal) -> Sight:
         """Return all that the caller may see; callers with equal rights share one."""
-        snapshot = await self._load()
-        reach = await self._reach(snapshot, who.role)
+        snapshot = self._snapshot or await self._load()
+        reach = snapshot.reach.get(who.role)
+        if reach is None or time.monotonic() - reach.loaded >= _GRANTS_LIVE:
+            reach = await self._reach(snapshot, who.role)
         # What the answer depends on, rather than the caller: a user has a new token every hour.
         key = (who.role, who.is_service, who.allowed_schemas, who.allowed_tables)
         sight = snapshot.sights.get(key)

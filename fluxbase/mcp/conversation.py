@@ -144,9 +144,12 @@ class Conversation:
         """Whether the client wants to hear anything at all before the answer."""
         if self._channel is None:
             return False
-        meta, session = self._message.meta, self._session
-        asked = "progressToken" in meta or META + "logLevel" in meta
-        return asked or (session is not None and session.log_level is not None)
+        if self._session is not None and self._session.log_level is not None:
+            return True
+        if "_meta" not in self._message.params:
+            return False
+        meta = self._message.meta
+        return "progressToken" in meta or META + "logLevel" in meta
 
     @asynccontextmanager
     async def ticking(self) -> AsyncGenerator[None]:

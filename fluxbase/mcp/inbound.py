@@ -147,7 +147,8 @@ def _named_version(params: Mapping[str, Any]) -> str | None:
 
 def _agreed_version(params: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[str, bool]:
     """Return the version of a request, on which its body and its header have to agree."""
-    named, header = _named_version(params), headers.get(_VERSION)
+    named = _named_version(params) if "_meta" in params else None
+    header = headers.get(_VERSION)
     if named is not None and (header is not None or named not in LEGACY):
         _match("MCP-Protocol-Version", header, named)
     return _version(header, named)

@@ -57,8 +57,8 @@ class Turn:
 
     def hears(self, client: Client) -> None:
         """Let the work tell and ask a client."""
-        who, request_id, remote, *_ = self.request
-        self.request = Request(who, request_id, remote, client)
+        request = self.request
+        self.request = Request(request.who, request.request_id, request.remote, client)
 
 
 class Again(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from fluxbase.errors import FluxbaseError, Forbidden, InvalidArgument, TooLarge
 from fluxbase.grammar import query
@@ -31,6 +31,10 @@ _MOST_WORDS: Final = 24
 _PLAIN: Final = frozenset({"eq", "neq", "gt", "gte", "lt", "lte"})
 
 Output = Literal["json", "columns", "csv"]
+
+
+# What Postgres gave: rows as text, how many, how many it saw, their count, a cursor.
+_Rows: TypeAlias = tuple[str, int, int, int | None, str | None]
 
 
 class Wanted(NamedTuple):
@@ -96,16 +100,6 @@ async def page(ctx: Context, wanted: Wanted) -> Found:
     return await _found(ctx, wanted, shape, operands, rows, most_bytes)
 
 
-class _Rows(NamedTuple):
-    """What Postgres gave: rows as text, how many, how many it saw, their count, a cursor."""
-
-    text: str
-    kept: int
-    seen: int
-    total: int | None
-    keys: str | None
-
-
 async def _rows(
     ctx: Context, shape: _Shape, operands: list[Operand], specials: Mapping[int, int]
 ) -> _Rows:
@@ -118,10 +112,10 @@ async def _rows(
             if seen > limit:
                 text = text[: text.rindex(build.SEPARATOR)]
             text = text.replace(build.SEPARATOR, ",")
-            return _Rows(f"[{text}]", min(seen, limit), seen, total, keys)
+            return f"[{text}]", min(seen, limit), seen, total, keys
         planned = build.careful(shape.read, planned.binders)
     _, text, kept, seen, total, keys = await ctx.read(planned.bind(operands, specials))
-    return _Rows(text if shape.careful else f"[{text}]", kept, seen, total, keys)
+    return text if shape.careful else f"[{text}]", kept, seen, total, keys
 
 
 async def count(ctx: Context, table: str, filters: Mapping[str, Any] | None) -> int:
