@@ -112,7 +112,7 @@ ALIKE: list[dict[str, Any]] = [
 async def test_what_is_remembered_of_a_calls_words_answers_as_its_reading_does(
     user1: Caller, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(_wanted: object) -> None:
+    def nothing(*_: object) -> None:
         return None
 
     first = await user1.call("query_table", table="notes", **arguments)
