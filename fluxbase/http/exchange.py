@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOMENT: Final = 0.1  # seconds
+_MOMENT: Final = 0.1  # seconds that work goes on although nobody waits for it any more
 _CLOSE: Final = b"connection: close\r\n\r\n"
 
 

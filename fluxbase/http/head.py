@@ -35,16 +35,19 @@ class Head(Headers):
     Of the same headers on one connection, but for the length of the body, all share `known`.
     """
 
-    __slots__ = ("_raw", "_same", "facts", "known")
+    __slots__ = ("_raw", "_read", "_same", "facts", "known")
 
     def __init__(self, raw: Headers, before: Head | None) -> None:
         """Read headers as they came, which may have blanks at the end of a value."""
         self._raw = raw
         if before is not None and before._raw == raw:
-            super().__init__(before)
-            self.facts, self._same, self.known = before.facts, before._same, before.known
+            # Not what `before` holds itself, which an application may have added to.
+            self._read, self._same = before._read, before._same
+            self.facts, self.known = before.facts, before.known
+            super().__init__(self._read)
             return
-        super().__init__([(name.lower(), value.strip(b" \t")) for name, value in raw])
+        self._read = [(name.lower(), value.strip(b" \t")) for name, value in raw]
+        super().__init__(self._read)
         self.facts = _facts(self)
         self._same = [header for header in self if header[0] != _LENGTH]
         self.known: dict[Any, Any] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxbase.http.head import Head, Headers, once
+from fluxbase.http.head import Facts, Head, Headers, once
 
 HEADERS: Headers = [(b"host", b"a"), (b"x-client-key", b"one"), (b"content-length", b"10")]
 
@@ -53,6 +53,37 @@ def test_other_headers_are_read_anew(other: Headers) -> None:
     third = Head(HEADERS, Head(other, first))
     once(third, read)
     assert read.asked == 3
+
+
+def test_a_head_that_comes_again_is_not_read_but_is_a_list_of_its_own() -> None:
+    raw: Headers = [(b"Host", b"a"), (b"X-Client-Key", b"one \t"), (b"Content-Length", b"10")]
+    read, first = Reading(), Head(raw, None)
+    assert first == HEADERS
+    again = Head(list(raw), first)
+    assert [once(first, read), once(again, read)] == [b"one", b"one"]
+    assert read.asked == 1
+    assert again.facts is first.facts
+    again.append((b"x-added", b"later"))
+    assert Head(list(raw), again) == HEADERS == first
+
+
+@pytest.mark.parametrize(
+    ("raw", "facts"),
+    [
+        ([(b"Host", b"a")], Facts(9, 1, False, False, False, False)),
+        ([(b"host", b"a"), (b"HOST", b"b")], Facts(18, 2, False, False, False, False)),
+        ([(b"Content-Length", b"00")], Facts(20, 0, False, False, False, False)),
+        ([(b"Content-Length", b"05")], Facts(20, 0, False, False, True, False)),
+        ([(b"Transfer-Encoding", b"Chunked ")], Facts(28, 0, True, False, True, False)),
+        ([(b"Transfer-Encoding", b"gzip")], Facts(25, 0, True, True, True, False)),
+        ([(b"Transfer-Encoding", b"chunked")] * 2, Facts(56, 0, True, True, True, False)),
+        ([(b"Expect", b"100-Continue")], Facts(22, 0, False, False, False, True)),
+    ],
+)
+def test_what_a_connection_has_to_know_is_read_from_any_spelling(
+    raw: Headers, facts: Facts
+) -> None:
+    assert Head(raw, None).facts == facts
 
 
 def test_nothing_is_kept_as_well_as_something_and_each_reading_by_itself() -> None:
