@@ -6,6 +6,7 @@ text, and only where others work does a failure count against its own text.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -29,6 +30,8 @@ _ATTEMPTS: Final = 5  # of a row that the model or the table does not take
 _SUSPECTS: Final = 3  # texts that fail in a row, before the model itself is taken to be away
 _MOST_PARTS: Final = 1000  # of one text
 _FRESH: Final = 10.0
+_FIRST_PAUSE: Final = 0.05
+_LAST_PAUSE: Final = 1.0  # 1.6 seconds in all
 _SOON: Final = 1.0
 _LATER: Final = 10.0
 
@@ -73,17 +76,26 @@ async def return_texts(
     *,
     give_up_after: int | None,
 ) -> None:
-    """Give rows back; with `give_up_after` this counts as one of so many attempts."""
-    if not texts:
-        return
-    await database.admin(
-        "return_texts",
-        collection=collection,
-        items=orjson.dumps([text.identity for text in texts]).decode(),
-        seconds=_SOON if give_up_after is None else _LATER,
-        error=error,
-        attempts=give_up_after,
-    )
+    """Give rows back; with `give_up_after` this counts as one of so many attempts.
+
+    Who looks for something to do holds rows for a moment that are lent already. What a writer
+    holds longer is due by what is written.
+    """
+    items = [orjson.dumps(text.identity).decode() for text in texts]
+    pause = _FIRST_PAUSE
+    while items:
+        held = await database.admin(
+            "return_texts",
+            collection=collection,
+            items=f"[{','.join(items)}]",
+            seconds=_SOON if give_up_after is None else _LATER,
+            error=error,
+            attempts=give_up_after,
+        )
+        items = [row["held"] for row in held] if pause <= _LAST_PAUSE else []
+        if items:
+            await asyncio.sleep(pause)
+        pause *= 2
 
 
 class Signs:

@@ -90,13 +90,21 @@ SELECT chunk_size, chunk_overlap, key::text, version, content, digest FROM vecto
 SELECT vectors.store($1, $2, $3::text::jsonb) AS done
 
 -- return_texts(collection, items, seconds, error, attempts)
--- Give lent texts back: due again after some seconds, or given up after so many attempts (null: never).
-UPDATE vectors.queue q SET error = $4, attempts = q.attempts + ($5::int IS NOT NULL)::int,
-  next_at = CASE WHEN q.attempts + 1 >= $5::int THEN 'infinity' ELSE clock_timestamp() + make_interval(secs => $3) END
-FROM (SELECT f.id FROM vectors.queue f JOIN jsonb_to_recordset($2::text::jsonb) AS k(key jsonb, version bigint)
-  ON f.id = md5(k.key::text)::uuid AND f.version = k.version
-  WHERE f.collection = $1 AND f.next_at < 'infinity' FOR UPDATE OF f SKIP LOCKED) f
-WHERE q.collection = $1 AND q.id = f.id
+-- Give lent texts back: due again after some seconds, or given up after so many attempts (null: never). Those that
+-- somebody holds just then are not waited for; their keys and versions are returned.
+WITH k AS MATERIALIZED (
+  SELECT md5(i.key::text)::uuid AS id, i.key, i.version
+  FROM jsonb_to_recordset($2::text::jsonb) AS i(key jsonb, version bigint)),
+free AS MATERIALIZED (
+  SELECT f.id FROM vectors.queue f JOIN k ON f.id = k.id AND f.version = k.version
+  WHERE f.collection = $1 AND f.next_at < 'infinity' FOR UPDATE OF f SKIP LOCKED),
+given AS (
+  UPDATE vectors.queue q SET error = $4, attempts = q.attempts + ($5::int IS NOT NULL)::int,
+    next_at = CASE WHEN q.attempts + 1 >= $5::int THEN 'infinity' ELSE clock_timestamp() + make_interval(secs => $3) END
+  FROM free WHERE q.collection = $1 AND q.id = free.id RETURNING q.id)
+SELECT jsonb_build_object('key', k.key, 'version', k.version)::text AS held
+FROM k JOIN vectors.queue q ON q.id = k.id AND q.version = k.version
+WHERE q.collection = $1 AND q.next_at < 'infinity' AND q.id NOT IN (SELECT id FROM given)
 
 -- postpone_collection(name, seconds, error)
 -- Let a collection wait whose table is not as it was.

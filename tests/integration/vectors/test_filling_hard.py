@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxbase.vectors.lent import Text, return_texts
 from tests.integration.vectors.model import SIZE, Model, embedding
 from tests.integration.vectors.papers import MADE, entry, filled, search, until, write
 from tests.world import USER1, Caller
@@ -51,6 +52,28 @@ async def test_an_open_transaction_holds_up_its_own_row_alone(
         await second_owner.execute("UPDATE papers SET body = 'held longer'")
         await write(owner, USER1, *(f"free {n}" for n in range(5)))
         await until(owner, "SELECT count(embedding) = 6 FROM papers")
+    await filled(owner)
+
+
+async def test_a_text_that_somebody_holds_for_a_moment_is_given_back_after_it(
+    admin: Caller, owner: Owner, second_owner: Owner, backend: Backend
+) -> None:
+    await admin.call("create_collection", **MADE)
+    await filled(owner)
+    lent = Text('{"id": 7}', 3, "", [], False, None)
+    await owner.execute(
+        "INSERT INTO vectors.queue (collection, key, version, next_at) VALUES "
+        "('papers', $1, $2, now() + interval '5 minutes')",
+        lent.key,
+        lent.version,
+    )
+    give = return_texts(backend.database, "papers", [lent], None, give_up_after=None)
+    async with second_owner.transaction():
+        await second_owner.execute("SELECT FROM vectors.queue FOR UPDATE")
+        task = asyncio.create_task(give)
+        await asyncio.sleep(0.3)
+    await task
+    # Then it is due, and as there is no such row nothing is left of it.
     await filled(owner)
 
 
