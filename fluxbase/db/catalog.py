@@ -102,9 +102,7 @@ class Catalog:
     async def sight(self, who: Principal) -> Sight:
         """Return all that the caller may see; callers with equal rights share one."""
         snapshot = self._snapshot or await self._load()
-        reach = snapshot.reach.get(who.role)
-        if reach is None or time.monotonic() - reach.loaded >= _GRANTS_LIVE:
-            reach = await self._reach(snapshot, who.role)
+        reach = _known(snapshot, who.role) or await self._reach(snapshot, who.role)
         # What the answer depends on, rather than the caller: a user has a new token every hour.
         key = (who.role, who.is_service, who.allowed_schemas, who.allowed_tables)
         sight = snapshot.sights.get(key)
@@ -184,8 +182,8 @@ class Catalog:
         return snapshot
 
     async def _reach(self, snapshot: Snapshot, role: str) -> Reach:
-        known = snapshot.reach.get(role)
-        if known is not None and time.monotonic() - known.loaded < _GRANTS_LIVE:
+        known = _known(snapshot, role)
+        if known is not None:
             return known
         question = partial(self._reach_now, snapshot, role)
         return await self._reaches.ask((id(snapshot), role), question)
@@ -210,6 +208,13 @@ class Catalog:
         if len(snapshot.reach) > _ROLES_KEPT:
             snapshot.reach.popitem(last=False)
         return reach
+
+
+def _known(snapshot: Snapshot, role: str) -> Reach | None:
+    """Return what a role reaches, if that was asked lately."""
+    known = snapshot.reach.get(role)
+    fresh = known is not None and time.monotonic() - known.loaded < _GRANTS_LIVE
+    return known if fresh else None
 
 
 def _grant(row: Record, relation: Relation) -> Grant:

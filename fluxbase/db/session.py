@@ -18,7 +18,7 @@ import orjson
 
 from fluxbase.db.errors import is_lost, refused_role, translate
 from fluxbase.db.pool import RESET, Identity
-from fluxbase.db.sql import Params, Sql, concat, hex_text, join, sql
+from fluxbase.db.sql import Params, Sql, concat, hex_text, join, number, sql
 from fluxbase.errors import Conflict, FluxbaseError, Forbidden, InternalError, Unavailable
 
 if TYPE_CHECKING:
@@ -324,8 +324,8 @@ def _last_words(begun: Record, trace: Trace | None, who: Principal, key: str | N
     if trace is None:
         return sql("COMMIT")
     fields = (
-        Sql(str(int(begun["audit_id"]))),
-        Sql(str(int(trace.rows))),
+        number(begun["audit_id"]),
+        number(trace.rows),
         concat(hex_text(trace.before), sql("::pg_catalog.json")),
         concat(hex_text(trace.inserted), sql("::pg_catalog.json")),
         sql("true") if trace.complete else sql("false"),

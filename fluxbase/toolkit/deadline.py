@@ -55,10 +55,7 @@ class Deadline:
         Raises:
             TimeoutError: the deadline came first.
         """
-        if self._queue is None:
-            self._timer.cancel()
-        else:
-            self._queue.drop(self)
+        self._stop()
         if not self.expired:
             return
         ours = self._task.uncancel() <= self._before
@@ -88,12 +85,16 @@ class Deadline:
             self._run_until(loop.time() + left)
 
     def _run_until(self, until: float) -> None:
+        # Out of the queue, whose deadlines end in the order they began in.
+        self._stop()
+        self._queue, self.until = None, until
+        self._timer = self._task.get_loop().call_at(until, self.expire)
+
+    def _stop(self) -> None:
         if self._queue is None:
             self._timer.cancel()
         else:
-            self._queue.drop(self)  # whose deadlines end in the order they began in
-        self._queue, self.until = None, until
-        self._timer = self._task.get_loop().call_at(until, self.expire)
+            self._queue.drop(self)
 
 
 class Deadlines:

@@ -40,9 +40,10 @@ async def test_an_error_of_the_work_stays_what_it_is() -> None:
         raise KeyError
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
+@pytest.mark.parametrize("among_others", [False, True])
+async def test_a_cancellation_from_outside_stays_one(among_others: bool) -> None:
     async def work() -> None:
-        with Deadline(soon(5)):
+        with Deadlines(5).start() if among_others else Deadline(soon(5)):
             await asyncio.sleep(5)
 
     task = asyncio.ensure_future(work())
@@ -96,20 +97,6 @@ async def test_deadlines_of_one_length_end_what_takes_too_long_and_nothing_else(
     assert ended == [1, 3, 5, 7, 9]
     await work(11, 5)  # the timer is set again for who comes later
     assert ended[-1] == 11
-
-
-async def test_a_deadline_among_others_leaves_a_cancellation_from_outside_alone() -> None:
-    deadlines = Deadlines(5)
-
-    async def work() -> None:
-        with deadlines.start():
-            await asyncio.sleep(5)
-
-    task = asyncio.ensure_future(work())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 async def test_a_deadline_that_begins_later_ends_later() -> None:
