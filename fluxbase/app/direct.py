@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fluxbase.app.backend import Backend
     from fluxbase.db.database import Database
     from fluxbase.db.sql import Statement
-    from fluxbase.db.types import Record
+    from fluxbase.db.types import ReadRow
     from fluxbase.principal import Principal
 
 
@@ -85,7 +85,7 @@ class _Noted:
         self.statements: list[Statement] = []
         self._database = database
 
-    async def read(self, who: Principal, statement: Statement, *, apart: bool = False) -> Record:
+    async def read(self, who: Principal, statement: Statement, *, apart: bool = False) -> ReadRow:
         self.statements.append(statement)
         return await self._database.read(who, statement, apart=apart)
 

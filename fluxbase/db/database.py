@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fluxbase.db import session
+from fluxbase.db import reads, session
 from fluxbase.db.alone import Alone
 from fluxbase.db.alter import alter, reshape
 from fluxbase.db.catalog import Catalog, Fetch
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fluxbase.db.relation import Visible
     from fluxbase.db.session import Session
     from fluxbase.db.sql import Sql, Statement
-    from fluxbase.db.types import Connection, Record
+    from fluxbase.db.types import Connection, ReadRow, Record
     from fluxbase.principal import Principal
 
 _ADMIN_TIMEOUT: Final = 10.0
@@ -105,7 +105,7 @@ class Database:
 
     def read(
         self, who: Principal, statement: Statement, *, apart: bool = False
-    ) -> Coroutine[Any, Any, Record]:
+    ) -> Coroutine[Any, Any, ReadRow]:
         """Return the one row of a reading statement run as the caller.
 
         With `apart` nothing that it leaves in its session is there in the caller's next one: for
@@ -118,7 +118,7 @@ class Database:
             return self._read_near(who, statement, apart)
         return self._read(self._pool_of(who), who, statement, apart)
 
-    async def _read_near(self, who: Principal, statement: Statement, apart: bool) -> Record:
+    async def _read_near(self, who: Principal, statement: Statement, apart: bool) -> ReadRow:
         replica = self._replicas.choose(who)
         if replica is not None:
             try:
@@ -249,10 +249,10 @@ class Database:
 
     def _read(
         self, pool: Pool, who: Principal, statement: Statement, apart: bool
-    ) -> Coroutine[Any, Any, Record]:
+    ) -> Coroutine[Any, Any, ReadRow]:
         if apart or self.pooled or who.kind == "user":
             return session.read_in_transaction(pool, who, statement, pooled=self.pooled)
-        return session.read(pool, who, statement)
+        return reads.read(pool, who, statement)
 
     def _heard(self, silent: bool) -> None:
         for pool in self._own:

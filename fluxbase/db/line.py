@@ -1,48 +1,61 @@
-"""A connection with a short way to one row; it must not know who speaks on it, nor what is asked.
-
-What asyncpg does between a call and its protocol serves loggers of queries, time limits of its own
-and callers who share a connection. None of it is used on the way of a read, where it costs a fifth
-of what the driver costs in all.
-"""
+"""A connection that can be lent to a batch of reads; it must not know who speaks on it, or why."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
-
+from fluxbase.db import messages
 from fluxbase.db.types import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncio
 
-    from fluxbase.db.types import Record
+    from fluxbase.db.messages import Columns
+
+_MOST_PREPARED: Final = 256
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """A statement that Postgres has prepared on a line for batches.
+
+    `columns` is missing until Postgres has told of them.
+    """
+
+    name: bytes
+    columns: Columns | None = None
 
 
 class Line(Connection):
-    """asyncpg's connection; whoever holds it is alone on it."""
+    """asyncpg's connection, what batches have prepared on it, and the transport below it.
 
-    async def one(self, query: str, values: Sequence[object]) -> Record | None:
-        """Return the first row, as `fetchrow` does.
+    The driver knows nothing of what is said while its transport listens to another protocol. What
+    the line holds then is put back by whoever changed it.
+    """
 
-        A statement that the connection has prepared is sent at once; another one goes the long way,
-        and so does one whose result has other types by now, which Postgres has not run.
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        self.transport = transport
+        self._numbers = itertools.count()
+        self._prepared: dict[str, Prepared] = {}
+        self._forgotten: list[bytes] = []
 
-        Raises:
-            asyncpg.PostgresError: Postgres refuses the statement.
-            asyncpg.InterfaceError: a value does not fit its type, or the connection is closed.
-        """
-        protocol = self._protocol
-        cache: Any = self._stmt_cache
-        statement: Any = cache.get((query, protocol.get_record_class(), False))
-        if statement is None:
-            return await super().fetchrow(query, *values)
-        try:
-            found: Any = await protocol.bind_execute(statement, values, "", 1, False, None)
-        except asyncpg.InvalidCachedStatementError:
-            return await super().fetchrow(query, *values)
-        except asyncpg.OutdatedSchemaCacheError:
-            await self.reload_schema_state()
-            raise
-        rows = cast("list[Record]", found)
-        return rows[0] if rows else None
+    def prepared(self, text: str, saying: list[bytes]) -> Prepared:
+        """Return a statement as it is prepared here; where it is not yet, `saying` prepares it."""
+        found = self._prepared.get(text)
+        if found is None:
+            found = self._prepared[text] = Prepared(b"fluxbase_%d" % next(self._numbers))
+            if len(self._prepared) > _MOST_PREPARED:
+                self.forget(next(iter(self._prepared)))
+            saying += map(messages.forget, self._forgotten)
+            self._forgotten.clear()
+            saying.append(messages.prepare(found.name, text))
+        return found
+
+    def forget(self, text: str) -> None:
+        """Have a statement prepared anew when it is needed again."""
+        gone = self._prepared.pop(text, None)
+        if gone is not None:
+            self._forgotten.append(gone.name)

@@ -13,7 +13,8 @@ from fluxbase.errors import FluxbaseError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from fluxbase.db.pool import Held, Pool
+    from fluxbase.db.held import Held
+    from fluxbase.db.pool import Pool
     from fluxbase.db.types import Connection
 
 

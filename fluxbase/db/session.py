@@ -1,14 +1,13 @@
-"""Runs one caller's SQL as that caller; it must not know how the SQL came to be.
+"""Runs one caller's SQL in a transaction that sets its role; must not know how the SQL came to be.
 
-A read is one statement in its own read-only transaction. A write is one transaction whose first
-words set the caller's role and record the call, so both are kept or both are lost.
+The first words of a write set the caller's role and record the call, so both are kept or both are
+lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, LiteralString
@@ -17,7 +16,7 @@ import asyncpg
 import orjson
 
 from fluxbase.db.errors import is_lost, refused_role, translate
-from fluxbase.db.pool import RESET, Identity
+from fluxbase.db.held import RESET
 from fluxbase.db.sql import Params, Sql, concat, hex_text, join, number, sql
 from fluxbase.errors import Conflict, FluxbaseError, Forbidden, InternalError, Unavailable
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from fluxbase.db.audit import Entry
-    from fluxbase.db.pool import Held, Pool
+    from fluxbase.db.held import Held
+    from fluxbase.db.pool import Pool
     from fluxbase.db.relation import Visible
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import Connection, Record
@@ -39,39 +39,6 @@ _UNKNOWN: Final = (
     "the database went away while the change was being committed; its outcome is unknown: "
     "read before writing again"
 )
-
-
-async def read(pool: Pool, who: Principal, statement: Statement) -> Record:
-    """Return the one row of a reading statement run as the caller: one round trip.
-
-    The statement's first column must be `current_user`; it is compared with the caller's role on
-    every call. A connection found dead is replaced and the statement sent again, once.
-
-    Raises:
-        FluxbaseError: see `fluxbase.db.errors.translate`.
-    """
-    identity, began = Identity.of(who), time.monotonic()
-    for last in (False, True):
-        held = pool.take(identity) or await pool.acquire(identity)
-        try:
-            row = await held.raw.one(statement.text, statement.values)
-        except asyncio.CancelledError:
-            pool.discard(held)
-            raise
-        except Exception as error:
-            _give_back(pool, held, error)
-            if last or not is_lost(error):
-                if isinstance(error, asyncpg.QueryCanceledError):
-                    seconds = time.monotonic() - began
-                    log.warning("a statement ended after %.1f s: %s", seconds, error)
-                raise translate(error) from error
-            continue
-        if row is None or row[0] != who.role:
-            pool.discard(held)
-            raise InternalError
-        pool.release(held)
-        return row
-    raise InternalError  # pragma: no cover - the loop returns or raises
 
 
 async def read_in_transaction(
@@ -390,11 +357,3 @@ async def _abandon(pool: Pool, held: Held, error: BaseException | None) -> None:
             raise
         return
     pool.release(held)
-
-
-def _give_back(pool: Pool, held: Held, error: Exception) -> None:
-    # Only what Postgres itself reports leaves the connection in a known state.
-    if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
-        pool.release(held)
-    else:
-        pool.discard(held)

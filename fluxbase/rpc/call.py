@@ -32,7 +32,7 @@ from fluxbase.strict_json import dumps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluxbase.db.types import Record as Row
+    from fluxbase.db.types import ReadRow as Row
     from fluxbase.principal import Principal
     from fluxbase.rpc.procedures import Parameter, Procedure
     from fluxbase.toolkit import Context

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fluxbase.db.relation import Visible
     from fluxbase.db.session import Session
     from fluxbase.db.sql import Statement
-    from fluxbase.db.types import Record
+    from fluxbase.db.types import ReadRow
     from fluxbase.principal import Principal
     from fluxbase.toolkit.client import Client
     from fluxbase.toolkit.request import Answer, Link, Request
@@ -88,7 +88,7 @@ class Context:
         """The most rows one answer to this caller carries."""
         return min(self.config.max_rows, self.who.max_rows or self.config.max_rows)
 
-    def read(self, statement: Statement, *, apart: bool = False) -> Coroutine[Any, Any, Record]:
+    def read(self, statement: Statement, *, apart: bool = False) -> Coroutine[Any, Any, ReadRow]:
         """Return the one row of a reading statement run as the caller; see `Database.read`."""
         return self.database.read(self.who, statement, apart=apart)
 

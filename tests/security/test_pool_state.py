@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluxbase.db import pool as pools
+from fluxbase.db import held as helds
 from fluxbase.db import session as sessions
 from fluxbase.db.database import Database
 from fluxbase.db.sql import Statement, sql
@@ -200,12 +200,12 @@ async def test_control_without_its_part_of_the_reset_an_attack_reaches_the_next_
     owner: asyncpg.Connection[asyncpg.Record],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert without in pools.RESET
-    weaker = sql("").join([pools.RESET.replace(without, "")])
+    assert without in helds.RESET
+    weaker = sql("").join([helds.RESET.replace(without, "")])
     next_one = Borrower(tight.who["user2"], writes=False)
     expected = await next_one.state(clean)
     with monkeypatch.context() as patch:
-        patch.setattr(pools, "RESET", weaker)
+        patch.setattr(helds, "RESET", weaker)
         patch.setattr(sessions, "RESET", weaker)
         await spring(tight, owner, "user1", "in_policy", ATTACKS[attack])
         found = await next_one.state(tight.database)
@@ -219,7 +219,7 @@ async def test_control_without_the_check_of_the_role_a_read_answers_as_somebody_
 ) -> None:
     # The same statement outside of `Database.read`, which compares the role with the caller's.
     other = tight.who["user2"].role
-    held = await tight.database._client.acquire(pools.Identity.of(tight.who["user1"]))  # pyright: ignore[reportPrivateUsage]
+    held = await tight.database._client.acquire(helds.Identity.of(tight.who["user1"]))  # pyright: ignore[reportPrivateUsage]
     try:
         await held.raw.execute(f"SET ROLE {other}")
         row = await held.raw.fetchrow("SELECT current_user::text, auth.uid()::text")

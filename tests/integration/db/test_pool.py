@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxbase.db.batch import Batch
 from fluxbase.db.line import Line
 from fluxbase.db.sql import Statement, sql
 
@@ -21,7 +22,14 @@ PID = Statement(sql("SELECT current_user::text, pg_backend_pid()"))
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every word the client pools send, in order."""
     seen: list[str] = []
-    for word in ("execute", "fetchrow", "one"):
+    send = Batch.send
+
+    def noted(batch: Batch) -> None:
+        seen.extend(read.text for read in batch.reads)
+        send(batch)
+
+    monkeypatch.setattr(Batch, "send", noted)
+    for word in ("execute", "fetchrow"):
         original = getattr(Line, word)
 
         async def logged(
@@ -32,20 +40,6 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(Line, word, logged)
     return seen
-
-
-@pytest.fixture
-async def people(backend: Backend, user1: Caller, user2: Caller) -> list[Principal]:
-    from fluxbase.auth.authenticate import Authenticator
-    from fluxbase.auth.credential import Credential
-
-    gate = Authenticator(
-        backend.database, backend.peppers, live=5, jwt=backend.config.auth.jwt, verifier=None
-    )
-    return [
-        await gate.authenticate(Credential(text=c.key, source="x-client-key"), None)
-        for c in (user1, user2)
-    ]
 
 
 async def test_a_key_that_comes_back_costs_one_round_trip_on_the_same_backend(

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxbase.db import pool as pools
-from fluxbase.db.pool import Held, Identity, Pool
+from fluxbase.db.held import Held, Identity
+from fluxbase.db.pool import Pool
 from fluxbase.errors import DeadlineExceeded, FluxbaseError, Unavailable
 
 SIZE = 3

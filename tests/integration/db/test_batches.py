@@ -1,0 +1,305 @@
+"""Reads of one moment go together: each gets its own row, and none suffers from another."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from fluxbase.db import batcher
+from fluxbase.db.batch import Batch
+from fluxbase.db.sql import Statement, sql
+from fluxbase.errors import FluxbaseError, InternalError, InvalidData
+from tests.integration.reliability.stand import superuser_url
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+    from fluxbase.app.backend import Backend
+    from fluxbase.db.types import ReadRow
+    from fluxbase.principal import Principal
+
+    Owner = asyncpg.Connection[asyncpg.Record]
+
+PID = Statement(sql("SELECT current_user::text, pg_backend_pid() AS pid"))
+ECHO = sql("SELECT current_user::text, $1::int AS n, repeat($2, $1) AS said, $3::text AS more")
+RATIO = sql("SELECT current_user::text, 10 / $1::int")
+_NUMBERS = itertools.count()
+
+
+def sleeping() -> Any:
+    """Return a statement that no test has used, which sleeps for some seconds and tells them."""
+    return f"SELECT current_user::text, pg_sleep($1::text::float8)::text, $1, {next(_NUMBERS)}"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every read that was asked before count as a quick one, on any machine."""
+    monkeypatch.setattr(batcher, "_LONGEST", 60.0)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The statements of each batch."""
+    seen: list[list[str]] = []
+    send = Batch.send
+
+    def noted(batch: Batch) -> None:
+        seen.append([read.text for read in batch.reads])
+        send(batch)
+
+    monkeypatch.setattr(Batch, "send", noted)
+    return seen
+
+
+class Reader:
+    """One caller, who asks many things at once."""
+
+    def __init__(self, backend: Backend, who: Principal) -> None:
+        self._database = backend.database
+        self.who = who
+
+    async def ask(self, statement: Statement) -> ReadRow:
+        """Ask one thing; what was never asked before goes alone, and is known afterwards."""
+        return await self._database.read(self.who, statement)
+
+    async def together(self, *statements: Statement) -> list[Any]:
+        """Ask all at the same moment; what is refused is its error."""
+        asked = (self._database.read(self.who, statement) for statement in statements)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+
+@pytest.fixture
+async def overseer(backend: Backend) -> AsyncGenerator[Owner]:
+    """A connection that sees what others run."""
+    conn = await asyncpg.connect(superuser_url(backend, "postgres"))
+    yield conn
+    await conn.close()
+
+
+@pytest.fixture
+def reader(backend: Backend, people: list[Principal]) -> Reader:
+    return Reader(backend, people[0])
+
+
+async def test_reads_of_one_moment_take_one_connection(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    await reader.ask(PID)
+    sent.clear()
+    found = await reader.together(*[PID] * 7)
+    assert {row["pid"] for row in found} == {found[0][1]}
+    assert sent == [[PID.text] * 7]
+
+
+async def test_each_read_gets_its_own_row(reader: Reader, sent: list[list[str]]) -> None:
+    picked = random.Random(7)  # noqa: S311 - a sample
+    words = ["", "x", "é€", "'; --", "\\", "\t\n"]
+    values = [
+        (picked.choice((0, 1, 2, 9, 40_000)), picked.choice(words), picked.choice([*words, None]))
+        for _ in range(200)
+    ]
+    await reader.ask(Statement(ECHO, values[0]))
+    found = await reader.together(*(Statement(ECHO, value) for value in values))
+    assert [tuple(row) for row in found] == [
+        (reader.who.role, n, word * n, more) for n, word, more in values
+    ]
+    assert max(map(len, sent)) > 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 1000])
+async def test_rows_that_come_in_pieces_are_put_together(
+    reader: Reader, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    whole = Batch.data_received
+
+    def in_pieces(batch: Batch, data: bytes) -> None:
+        for at in range(0, len(data), size):
+            whole(batch, data[at : at + size])
+
+    monkeypatch.setattr(Batch, "data_received", in_pieces)
+    # The second text is new to this connection, so its columns are told between the rows.
+    texts: list[Any] = [ECHO, f"{ECHO} -- {size}"]
+    for text in texts:
+        await reader.ask(Statement(text, (1, "x", None)))
+    sent.clear()
+    asked = [Statement(text, (n, "ab", "c")) for n in (0, 3, 300) for text in texts]
+    found = await reader.together(*asked)
+    assert [row["said"] for row in found] == ["ab" * n for n in (0, 0, 3, 3, 300, 300)]
+    assert sent == [[statement.text for statement in asked]]
+
+
+async def test_callers_share_no_batch(
+    backend: Backend, people: list[Principal], sent: list[list[str]]
+) -> None:
+    readers = [Reader(backend, who) for who in people]
+    for reader in readers:
+        await reader.ask(PID)
+    sent.clear()
+    found = await asyncio.gather(*(reader.together(PID, PID) for reader in readers))
+    for reader, rows in zip(readers, found, strict=True):
+        assert [row[0] for row in rows] == [reader.who.role] * 2
+    assert {row["pid"] for row in found[0]} & {row["pid"] for row in found[1]} == set()
+    assert sent == [[PID.text] * 2] * 2
+
+
+async def test_a_refused_read_gets_the_drivers_error_and_the_others_their_rows(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    await reader.ask(Statement(RATIO, (1,)))
+    found = await reader.together(*(Statement(RATIO, (n,)) for n in (1, 0, 2)))
+    assert [found[0][1], found[2][1]] == [10, 5]
+    assert isinstance(found[1], InvalidData)
+    assert "division by zero" in str(found[1].__cause__)
+    assert sent == [[RATIO] * 3]
+    # A kind that was refused goes alone for a while: it would be asked twice else.
+    await reader.together(*[Statement(RATIO, (0,))] * 2)
+    assert len(sent) == 1
+
+
+async def test_nobody_waits_for_long_behind_a_slow_read(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    text = sleeping()
+    await reader.ask(Statement(text, ("0",)))
+    ended: list[str] = []
+
+    async def ask(seconds: str) -> None:
+        ended.append((await reader.ask(Statement(text, (seconds,))))[2])
+
+    await asyncio.gather(*map(ask, ("3", "0", "0.0")))
+    assert sent == [[text] * 3]
+    assert ended[-1] == "3"
+
+
+async def test_a_read_that_nobody_waits_for_is_stopped(
+    reader: Reader, sent: list[list[str]], overseer: Owner
+) -> None:
+    text = sleeping()
+    await reader.ask(Statement(text, ("0",)))
+    running = [asyncio.create_task(reader.ask(Statement(text, (n,)))) for n in ("50", "51")]
+    await _until(overseer, text, running=2)  # the second one alone, by now
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    assert sent == [[text] * 2]
+    await _until(overseer, text, running=0)
+    assert (await reader.ask(Statement(text, ("0",))))[2] == "0"
+
+
+async def _until(overseer: Owner, text: str, *, running: int) -> None:
+    """Wait until so many of the sleeping reads run; Postgres looks for its client each second."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+    async with asyncio.timeout(10):
+        while await overseer.fetchval(query, text) != running:
+            await overseer.execute("SELECT pg_sleep(0.02)")
+
+
+async def test_reads_whose_connection_breaks_off_are_asked_again(
+    reader: Reader, sent: list[list[str]], overseer: Owner
+) -> None:
+    text = sleeping()
+    await reader.ask(Statement(text, ("0",)))
+    asked = asyncio.gather(*(reader.ask(Statement(text, (n,))) for n in ("2", "0", "0.0")))
+    await _until(overseer, text, running=1)
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = $1"
+    await overseer.fetch(query, text)
+    assert [row[2] for row in await asked] == ["2", "0", "0.0"]
+    assert sent == [[text] * 3]
+
+
+async def test_a_table_that_changed_is_read_as_it_is_now(
+    reader: Reader, sent: list[list[str]], owner: Owner
+) -> None:
+    statement = Statement(sql("SELECT current_user::text, a, pg_backend_pid() FROM public.changed"))
+    await owner.execute(
+        "CREATE TABLE public.changed (a int); INSERT INTO public.changed VALUES (5); "
+        "GRANT SELECT ON public.changed TO public"
+    )
+    try:
+        await reader.ask(statement)
+        assert [row["a"] for row in await reader.together(*[statement] * 2)] == [5, 5]
+        await owner.execute("ALTER TABLE public.changed ALTER a TYPE text USING 'five'")
+        assert [row["a"] for row in await reader.together(*[statement] * 2)] == ["five"] * 2
+        assert len(sent) == 2
+    finally:
+        await owner.execute("DROP TABLE public.changed")
+
+
+async def test_a_role_that_is_not_the_callers_answers_nobody(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    text = sql("SELECT coalesce($1, current_user::text), pg_backend_pid()")
+    await reader.ask(Statement(text, (None,)))
+    before = await reader.together(*[Statement(text, (None,))] * 2)
+    found = await reader.together(Statement(text, ("postgres",)), Statement(text, (None,)))
+    assert isinstance(found[0], InternalError)
+    assert found[1][0] == reader.who.role
+    assert len(sent) == 2
+    assert before[0][1] not in [(await reader.ask(PID))[1] for _ in range(3)]
+
+
+async def test_a_setting_that_the_driver_watches_ends_the_connection(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    text = sql("SELECT current_user::text, pg_backend_pid(), set_config($1, $2, false)")
+    quiet = Statement(text, ("request.quiet", "1"))
+    await reader.ask(quiet)
+    found = await reader.together(quiet, Statement(text, ("TimeZone", "Asia/Tokyo")))
+    assert found[0][1] == found[1][1]
+    assert len(sent) == 1
+    assert found[0][1] not in [(await reader.ask(PID))[1] for _ in range(3)]
+
+
+async def test_values_and_columns_of_other_types_are_left_to_the_driver(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    lists = Statement(sql("SELECT current_user::text, $1::text[]"), (["a", "b"],))
+    moments = Statement(sql("SELECT current_user::text, 'epoch'::timestamptz AS at"))
+    broken = Statement(sql("SELECT current_user::text, $1::text"), ("\ud800",))
+    long = Statement(broken.text, ("x" * 100_000,))
+    for statement in (lists, moments, long):
+        await reader.ask(statement)
+        first, second = await reader.together(statement, statement)
+        assert first[1] == second[1] == (await reader.ask(statement))[1]
+    for refused in await reader.together(broken, broken):
+        assert isinstance(refused, FluxbaseError)
+    assert sent == [[moments.text] * 2]
+
+
+async def test_a_kind_that_is_slow_goes_alone(
+    reader: Reader, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "_LONGEST", 0.001)
+    slow = Statement(sleeping(), ("0.02",))
+    for _ in range(3):
+        await reader.together(slow, slow)
+    assert sent == []
+
+
+async def test_no_connection_prepares_more_than_it_may(
+    reader: Reader, sent: list[list[str]]
+) -> None:
+    asked = [Statement(text) for text in _numbered(400)]
+    for statement in asked:
+        await reader.ask(statement)
+    for _ in range(2):
+        for statement in asked:
+            await reader.together(statement)
+    counted = Statement(
+        sql(
+            "SELECT current_user::text, count(*) FROM pg_prepared_statements "
+            "WHERE name LIKE 'fluxbase%'"
+        )
+    )
+    await reader.ask(counted)
+    assert 200 < (await reader.together(counted))[0][1] <= 258
+    assert len(sent) == 801
+
+
+def _numbered(many: int) -> Iterable[Any]:
+    return (f"SELECT current_user::text, {number}" for number in range(many))
