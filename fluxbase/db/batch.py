@@ -47,7 +47,7 @@ class Batch(asyncio.Protocol):
         self.refused: list[str] = []  # the texts of those that found no row
         # Whether the driver may go on speaking on the line.
         self.sound = True
-        self._line = line
+        self.line = line
         self._role, self._first = role, messages.first(role)
         self._ended = ended
         self._driver: Any = line.transport.get_protocol()
@@ -61,10 +61,10 @@ class Batch(asyncio.Protocol):
         """Send every read."""
         saying: list[bytes] = []
         for read in self.reads:
-            prepared = self._line.prepared(read.text, saying)
+            prepared = self.line.prepared(read.text, saying)
             self._prepared.append(prepared)
             saying.append(messages.run(prepared.name, read.bound))
-        transport = self._line.transport
+        transport = self.line.transport
         transport.set_protocol(self)
         transport.write(b"".join(saying))
 
@@ -126,7 +126,9 @@ class Batch(asyncio.Protocol):
         if not data.startswith(self._first, at + 2):
             self.sound = False
             return None
-        return columns and columns.read(self._role, data, at + 2 + len(self._first))
+        if columns is None:
+            return None
+        return columns.read(self._role, data, at + 2 + len(self._first))
 
     def _answer(self, row: Row | None) -> None:
         if self.answered == len(self.reads):
@@ -138,13 +140,13 @@ class Batch(asyncio.Protocol):
             read.row.set_result(row)
         if row is None:
             self.refused.append(read.text)
-            self._line.forget(read.text)
+            self.line.forget(read.text)
 
     def cut(self) -> None:
         """Break the line off, so that Postgres stops what it is at."""
         self.sound = False
-        self._line.transport.set_protocol(self._driver)
-        self._line.terminate()
+        self.line.transport.set_protocol(self._driver)
+        self.line.terminate()
         self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -162,7 +164,7 @@ class Batch(asyncio.Protocol):
         self._driver.resume_writing()
 
     def _end(self) -> None:
-        self._line.transport.set_protocol(self._driver)
+        self.line.transport.set_protocol(self._driver)
         leave_alone(self.reads[self.answered :])
         self._ended(self)
 

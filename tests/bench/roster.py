@@ -47,7 +47,8 @@ _TRIPS: Final = "no credentials, limits or audit; enters the caller's role for e
 _LOGIN: Final = "no credentials, limits or audit; one fixed login that is set to the caller's role"
 _OURS: Final = (
     "keys, rate limit, audit and metrics on; it tells whether there are more rows, and an answer "
-    "holds the rows twice, as text and as structured content"
+    "holds the rows twice, as text and as structured content; quick reads of one key that come at "
+    "the same moment share a connection, and all of these are of one key"
 )
 _NONE: Final = "no server at all; CPU is that of the loop, which holds 16 connections itself"
 _TOOLBOX: Final = f"{_LOGIN}; an answer holds the rows once, each as a text of its own"

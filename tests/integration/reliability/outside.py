@@ -73,8 +73,8 @@ async def process(*command: str, ready: str) -> AsyncGenerator[subprocess.Popen[
 
 
 @asynccontextmanager
-async def old_cluster(home: Path) -> AsyncGenerator[str]:
-    """Run Debian's Postgres 15 and yield the superuser's address."""
+async def old_cluster(home: Path, **settings: str) -> AsyncGenerator[str]:
+    """Run Debian's Postgres 15, maybe with some settings, and yield the superuser's address."""
     data, port = home / "old", free_port()
     data.mkdir(mode=0o700)
     password = home / "old.password"
@@ -93,6 +93,7 @@ async def old_cluster(home: Path) -> AsyncGenerator[str]:
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
         "fsync": "off",
+        **settings,
     }
     words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     async with process(program("postgres"), "-D", str(data), *words, ready=url):
