@@ -21,6 +21,9 @@ _FIELD: Final = struct.Struct("!IhIhih")  # a column's table, number, type, its 
 size_at: Final = _SIZE.unpack_from
 _NULL: Final = _SIZE.pack(-1)
 _MANY: Final = 1024
+_MOST_VALUES: Final = 256
+_MOST_NUMBER: Final = 2**63
+_LONGEST: Final = 8_192  # characters; longer texts are no small read
 # Execute of the unnamed portal to its end, and Sync, which ends the transaction.
 _RUN: Final = b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"
 _TEXTS: Final = frozenset({19, 25, 114, 1043, 3802})  # name, text, json, varchar, jsonb
@@ -40,7 +43,7 @@ AFTER_ROW: Final = b"C\0\0\0\rSELECT 1\0Z\0\0\0\5I"
 
 
 class Unsendable(Exception):
-    """A value is neither text nor a whole number: the driver knows what to do with it."""
+    """A value is no short text and no whole number: the driver knows what to do with it."""
 
 
 class Row(tuple[Any, ...]):
@@ -92,13 +95,15 @@ def values(given: Sequence[object]) -> bytes:
     """Return the values of a call as they stand in Bind, with a wish for columns as text.
 
     Raises:
-        Unsendable: one is of another kind.
+        Unsendable: there are many of them, or one is of another kind, or long.
     """
+    if len(given) > _MOST_VALUES:
+        raise Unsendable
     parts = [b"\0\0", _COUNT.pack(len(given))]
     for value in given:
-        if type(value) is int:
+        if type(value) is int and -_MOST_NUMBER <= value < _MOST_NUMBER:
             parts.append(_number(value))
-        elif type(value) is str:
+        elif type(value) is str and len(value) <= _LONGEST:
             data = _encoded(value)
             parts += (_LENGTH.pack(len(data)), data)
         elif value is None:
@@ -145,6 +150,12 @@ def columns(data: bytes, at: int) -> Columns | None:
         numbers.append(kind in _NUMBERS)
         at = stop + 1 + _FIELD.size
     return Columns(_row_of(tuple(names)), tuple(numbers[1:]))
+
+
+def fields(message: bytes) -> dict[str, str]:
+    """Return what an ErrorResponse says, given without its head, by the letters of its fields."""
+    said = message.rstrip(b"\0").split(b"\0")
+    return {field[:1].decode(): field[1:].decode(errors="replace") for field in said if field}
 
 
 @lru_cache(maxsize=_MANY)

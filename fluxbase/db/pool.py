@@ -98,8 +98,9 @@ class Pool:
             held = self.take(identity) or await self._take_any()
             if held.identity == identity:
                 return held
-            began = time.monotonic()
             try:
+                if not held.used:
+                    await self._time_trip(held)
                 await held.raw.execute(identity.switch())
             except BaseException as error:
                 self.discard(held)
@@ -108,7 +109,6 @@ class Pool:
                 if isinstance(error, Exception):
                     raise refused_role(error) from error
                 raise
-            self.batcher.note_trip(time.monotonic() - began)
             held.identity = identity
             return held
 
@@ -162,6 +162,11 @@ class Pool:
 
     def _good(self, held: Held) -> bool:
         return not held.raw.is_closed() and time.monotonic() - held.born <= self._max_age
+
+    async def _time_trip(self, held: Held) -> None:
+        began = time.monotonic()
+        await held.raw.execute("SELECT")
+        self.batcher.note_trip(time.monotonic() - began)
 
     def _forget(self, held: Held) -> None:
         del self._idle[held]

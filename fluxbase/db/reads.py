@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fluxbase.db.pool import Pool
     from fluxbase.db.sql import Statement
     from fluxbase.db.types import ReadRow, Record
+    from fluxbase.errors import FluxbaseError
     from fluxbase.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,13 @@ async def read(pool: Pool, who: Principal, statement: Statement) -> ReadRow:
     Raises:
         FluxbaseError: see `fluxbase.db.errors.translate`.
     """
-    identity = Identity.of(who)
+    identity, began = Identity.of(who), time.monotonic()
     shared = pool.batcher.join(identity, statement)
     if shared is not None:
-        row = await shared
+        try:
+            row = await shared
+        except asyncpg.PostgresError as error:
+            raise _told(error, began) from error
         if row is not None:
             return row
     return await _read_alone(pool, who, identity, statement)
@@ -56,10 +60,7 @@ async def _read_alone(
         except Exception as error:
             _give_back(pool, held, error)
             if last or not is_lost(error):
-                if isinstance(error, asyncpg.QueryCanceledError):
-                    seconds = time.monotonic() - began
-                    log.warning("a statement ended after %.1f s: %s", seconds, error)
-                raise translate(error) from error
+                raise _told(error, began) from error
             continue
         if row is None or row[0] != who.role:
             pool.discard(held)
@@ -68,6 +69,13 @@ async def _read_alone(
         pool.batcher.note(statement.text, time.monotonic() - began)
         return row
     raise InternalError  # pragma: no cover - the loop returns or raises
+
+
+def _told(error: Exception, began: float) -> FluxbaseError:
+    if isinstance(error, asyncpg.QueryCanceledError):
+        seconds = time.monotonic() - began
+        log.warning("a statement ended after %.1f s: %s", seconds, error)
+    return translate(error)
 
 
 def _give_back(pool: Pool, held: Held, error: Exception) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -13,7 +14,7 @@ import pytest
 from fluxbase.db import batcher
 from fluxbase.db.batch import Batch
 from fluxbase.db.sql import Statement, sql
-from fluxbase.errors import FluxbaseError, InternalError, InvalidData
+from fluxbase.errors import DeadlineExceeded, FluxbaseError, InternalError, InvalidData
 from tests.integration.reliability.stand import superuser_url
 
 if TYPE_CHECKING:
@@ -156,9 +157,6 @@ async def test_a_refused_read_gets_the_drivers_error_and_the_others_their_rows(
     assert isinstance(found[1], InvalidData)
     assert "division by zero" in str(found[1].__cause__)
     assert sent == [[RATIO] * 3]
-    # A kind that was refused goes alone for a while: it would be asked twice else.
-    await reader.together(*[Statement(RATIO, (0,))] * 2)
-    assert len(sent) == 1
 
 
 async def test_nobody_waits_for_long_behind_a_slow_read(
@@ -231,28 +229,41 @@ async def test_a_table_that_changed_is_read_as_it_is_now(
 
 
 async def test_a_role_that_is_not_the_callers_answers_nobody(
-    reader: Reader, sent: list[list[str]]
+    reader: Reader, sent: list[list[str]], overseer: Owner
 ) -> None:
     text = sql("SELECT coalesce($1, current_user::text), pg_backend_pid()")
-    await reader.ask(Statement(text, (None,)))
-    before = await reader.together(*[Statement(text, (None,))] * 2)
-    found = await reader.together(Statement(text, ("postgres",)), Statement(text, (None,)))
-    assert isinstance(found[0], InternalError)
-    assert found[1][0] == reader.who.role
+    mine, other = Statement(text, (None,)), Statement(text, ("postgres",))
+    await reader.ask(mine)
+    before = await reader.together(mine, mine)
+    found = await reader.together(mine, other, mine)
+    assert isinstance(found[1], InternalError)
+    assert [found[0][0], found[2][0]] == [reader.who.role] * 2
+    assert found[0][1] == before[0][1]
     assert len(sent) == 2
-    assert before[0][1] not in [(await reader.ask(PID))[1] for _ in range(3)]
+    await _gone(overseer, found[0][1])
 
 
 async def test_a_setting_that_the_driver_watches_ends_the_connection(
-    reader: Reader, sent: list[list[str]]
+    reader: Reader, sent: list[list[str]], overseer: Owner
 ) -> None:
     text = sql("SELECT current_user::text, pg_backend_pid(), set_config($1, $2, false)")
-    quiet = Statement(text, ("request.quiet", "1"))
+    words = ("request.quiet", "TimeZone")
+    quiet, loud = (Statement(text, (word, "Asia/Tokyo")) for word in words)
     await reader.ask(quiet)
-    found = await reader.together(quiet, Statement(text, ("TimeZone", "Asia/Tokyo")))
-    assert found[0][1] == found[1][1]
+    found = await reader.together(quiet, loud, quiet)
+    assert [row[2] for row in found] == ["Asia/Tokyo"] * 3
     assert len(sent) == 1
-    assert found[0][1] not in [(await reader.ask(PID))[1] for _ in range(3)]
+    await _gone(overseer, found[0][1])
+    # Which of them it was is not known, so the kind goes alone for a while.
+    await reader.together(quiet, loud)
+    assert len(sent) == 1
+
+
+async def _gone(overseer: Owner, pid: int) -> None:
+    """Wait until a process of Postgres has ended."""
+    async with asyncio.timeout(5):
+        while await overseer.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
+            await overseer.execute("SELECT pg_sleep(0.02)")
 
 
 async def test_values_and_columns_of_other_types_are_left_to_the_driver(
@@ -271,13 +282,112 @@ async def test_values_and_columns_of_other_types_are_left_to_the_driver(
     assert sent == [[moments.text] * 2]
 
 
+async def test_more_reads_than_connections_go_together_too(
+    reader: Reader, sent: list[list[str]], backend: Backend
+) -> None:
+    size = backend.config.database.client_pool_size
+    await reader.ask(PID)
+    await asyncio.gather(*(reader.ask(Statement(sleeping(), ("0.1",))) for _ in range(size)))
+    sent.clear()
+    asked = [reader.ask(Statement(sleeping(), ("0.3",))) for _ in range(size)]
+    busy = [asyncio.create_task(one) for one in asked]
+    await asyncio.sleep(0.1)  # every connection is at work
+    found = await reader.together(*[PID] * 40)
+    await asyncio.gather(*busy)
+    assert {row[0] for row in found} == {reader.who.role}
+    assert sorted(map(len, sent)) == [8, 16, 16]
+
+
+async def test_a_read_that_was_stopped_is_not_asked_again(
+    reader: Reader, sent: list[list[str]], overseer: Owner
+) -> None:
+    text = sleeping()
+    await reader.ask(Statement(text, ("0",)))
+    asked = asyncio.create_task(reader.ask(Statement(text, ("5",))))
+    await _until(overseer, text, running=1)
+    began = time.monotonic()
+    await overseer.fetch(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = $1", text
+    )
+    with pytest.raises(DeadlineExceeded):
+        await asked
+    assert time.monotonic() - began < 2
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("seconds", ["0.002", "0.02"])
 async def test_a_kind_that_is_slow_goes_alone(
-    reader: Reader, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    reader: Reader, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch, seconds: str
 ) -> None:
     monkeypatch.setattr(batcher, "_LONGEST", 0.001)
-    slow = Statement(sleeping(), ("0.02",))
+    slow = Statement(sleeping(), (seconds,))
     for _ in range(3):
         await reader.together(slow, slow)
+    assert sent == []
+
+
+async def test_a_kind_that_became_slow_goes_alone(
+    reader: Reader, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = sleeping()
+    await reader.ask(Statement(text, ("0",)))
+    slow = [Statement(text, ("0.004",))] * 16
+    await reader.together(*slow)
+    assert sent == [[text] * 16]  # 64 ms in a row, if nobody looked
+    await reader.together(*slow)
+    assert len(sent) == 1
+
+
+async def test_a_kind_that_was_slow_once_may_come_back(
+    reader: Reader, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "_BARRED", 0.2)
+    text = sleeping()
+    quick, slow = (Statement(text, (seconds,)) for seconds in ("0", "0.1"))
+    await reader.ask(quick)
+
+    async def together_after(seconds: float) -> bool:
+        await asyncio.sleep(seconds)
+        sent.clear()
+        await reader.together(quick, quick)
+        return sent == [[text] * 2]
+
+    await reader.together(slow, quick)
+    assert not await together_after(0)
+    assert await together_after(0.3)
+    await reader.together(slow, quick)
+    assert not await together_after(0.3)  # twice as long, the second time in a row
+    assert await together_after(0.3)
+
+
+async def test_a_batch_that_cannot_be_sent_goes_alone(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_batch: Batch) -> None:
+        raise RuntimeError
+
+    await reader.ask(PID)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "send", fails)
+        found = await reader.together(PID, PID)
+    assert [row[0] for row in found] == [reader.who.role] * 2
+
+
+async def test_nothing_is_sent_on_a_connection_that_closes(
+    reader: Reader, backend: Backend, sent: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closing:
+        def is_closing(self) -> bool:
+            return True
+
+    pool: Any = backend.database._client  # pyright: ignore[reportPrivateUsage]
+    await reader.ask(PID)
+    sent.clear()
+    with monkeypatch.context() as patch:
+        for held in pool._idle:
+            patch.setattr(held.raw, "transport", Closing())
+        found = await reader.together(PID, PID)
+    assert [row[0] for row in found] == [reader.who.role] * 2
     assert sent == []
 
 

@@ -30,7 +30,8 @@ class Line:
         await asyncio.sleep(0)
         if self.fails:
             raise self.failure
-        self.role = text.rpartition("set_config('role', ")[2].split("$")[2]
+        if text != "SELECT":
+            self.role = text.rpartition("set_config('role', ")[2].split("$")[2]
 
     def is_closed(self) -> bool:
         return self.closed
