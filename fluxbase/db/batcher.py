@@ -217,10 +217,9 @@ class Batcher:
                     self._bar(text)
             return
         self._source.release(held)
-        if not watched.late:
-            seconds = time.monotonic() - watched.began
-            for text in texts:
-                self.note(text, seconds, len(batch.reads))
+        seconds = time.monotonic() - watched.began
+        for text in texts:
+            self.note(text, seconds, len(batch.reads))
 
     def _tick(self) -> None:
         latest = time.monotonic() - 2 * self._trip

@@ -174,6 +174,23 @@ async def test_nobody_waits_for_long_behind_a_slow_read(
     assert ended[-1] == "3"
 
 
+async def test_a_postgres_far_away_is_given_the_time_of_the_way(
+    reader: Reader, backend: Backend, sent: list[list[str]]
+) -> None:
+    pool: Any = backend.database._client  # pyright: ignore[reportPrivateUsage]
+    text = sleeping()
+    await reader.ask(Statement(text, ("0",)))
+    pool.batcher._trip = 0.2  # until the next answer, which is quicker
+    ended: list[str] = []
+
+    async def ask(seconds: str) -> None:
+        ended.append((await reader.ask(Statement(text, (seconds,))))[2])
+
+    await asyncio.gather(*map(ask, ("0.1", "0")))
+    assert sent == [[text] * 2]
+    assert ended == ["0.1", "0"]
+
+
 async def test_a_read_that_nobody_waits_for_is_stopped(
     reader: Reader, sent: list[list[str]], overseer: Owner
 ) -> None:

@@ -222,7 +222,7 @@ async def test_columns_of_other_types_are_left_to_the_driver() -> None:
         (PREPARED + error("0A000", function="RevalidateCachedQuery"), None, ["a"]),
         (PREPARED + error("0A000"), asyncpg.FeatureNotSupportedError, []),
         (error("26000"), None, ["a"]),
-        (PREPARED + error("57P01", "FATAL"), None, []),
+        (PREPARED + BOUND + row(1, "x") + error("57P01", "FATAL"), None, []),
     ],
 )
 async def test_errors_are_the_drivers_but_for_those_it_knows_what_to_do_about(
