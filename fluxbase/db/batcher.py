@@ -32,10 +32,10 @@ _MOST: Final = 16
 # A batch that is there at so many ticks is late; one, or two, may be this process, which was busy
 # with something else and has not listened.
 _TICK: Final = 0.005  # seconds
-_TICKS: Final = 3
+_TICKS: Final = 4
 # Reads of a kind that made a batch late go alone for so many seconds, and for twice as long when
 # it happens again within ten times as many.
-_BARRED: Final = 1.0
+_BARRED: Final = 0.1
 _BARRED_LONGEST: Final = 60.0
 _AGAIN: Final = 10
 # What a kind of read takes is the least it took, which grows each time it took more: most of what

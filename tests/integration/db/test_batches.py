@@ -55,6 +55,7 @@ def sleeping() -> Any:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every read that was asked before count as a quick one, on any machine."""
     monkeypatch.setattr(batcher, "_LONGEST", 60.0)
+    monkeypatch.setattr(batcher, "_BARRED", 10.0)
 
 
 @pytest.fixture
