@@ -53,7 +53,7 @@ class Batch(asyncio.Protocol):
         # Whether the driver may go on speaking on the line, and whether there still is one.
         self.sound, self.lost = True, False
         self.unreadable: set[str] = set()  # texts of those whose columns only the driver reads
-        self._role, self._first = role, messages.first(role)
+        self._role, self._first = role, messages.sized(role.encode())
         self._ended = ended
         self._over = False
         self._driver: Any = line.transport.get_protocol()

@@ -104,8 +104,7 @@ def values(given: Sequence[object]) -> bytes:
         if type(value) is int and -_MOST_NUMBER <= value < _MOST_NUMBER:
             parts.append(_number(value))
         elif type(value) is str and len(value) <= _LONGEST:
-            data = _encoded(value)
-            parts += (_LENGTH.pack(len(data)), data)
+            parts.append(sized(_encoded(value)))
         elif value is None:
             parts.append(_NULL)
         else:
@@ -119,10 +118,14 @@ def run(name: bytes, bound: bytes) -> bytes:
     return b"B%b\0%b\0%b%b" % (_LENGTH.pack(len(name) + len(bound) + 6), name, bound, _RUN)
 
 
+def sized(text: bytes) -> bytes:
+    """Return a text as it stands in a DataRow and in Bind."""
+    return _LENGTH.pack(len(text)) + text
+
+
 @lru_cache(maxsize=_MANY)
 def _number(value: int) -> bytes:
-    data = b"%d" % value
-    return _LENGTH.pack(len(data)) + data
+    return sized(b"%d" % value)
 
 
 def _encoded(text: str) -> bytes:
@@ -162,12 +165,6 @@ def fields(message: bytes) -> dict[str, str]:
 def _row_of(names: tuple[str, ...]) -> type[Row]:
     places = {name: place for place, name in enumerate(names)}
     return type("Row", (Row,), {"__slots__": (), "places": places})
-
-
-def first(value: str) -> bytes:
-    """Return a text as it stands in a DataRow or in Bind."""
-    data = value.encode()
-    return _LENGTH.pack(len(data)) + data
 
 
 def end(data: bytes, at: int) -> int:

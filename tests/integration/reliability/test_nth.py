@@ -36,7 +36,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "update_record": {"table": "notes", "data": {"body": "nth"}, "filter": {"id": 1}},
     "delete_record": {"table": "notes", "filter": {"id": 2}},
 }
-READS = ("query_table", "count_records")
 STATE = "SELECT md5(string_agg(n::text, ',' ORDER BY id)) FROM public.notes n"
 
 
@@ -48,7 +47,7 @@ class Saboteur:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, self.at, self.failure, self.late = 0, 0, FAILURES["lost"], False
-        self.last, self.broken = "", 0
+        self.last = ""
         for word in WORDS:
             monkeypatch.setattr(Line, word, self._wrap(word))
         send = Batch.send
@@ -59,7 +58,6 @@ class Saboteur:
                 self.count += 1
                 if self.count == self.at:
                     self.last = batch.reads[0].text
-                    self.broken += 1
                     batch.line.transport.abort()
 
         monkeypatch.setattr(Batch, "send", broken)
@@ -141,6 +139,5 @@ async def test_the_nth_word_fails(
         assert status in (0, 200, 503) or kind == "timeout"
         assert {r["user_id"][-1] for r in await user2.rows("notes", select="user_id")} == {"2"}
         if not reached:
-            assert saboteur.broken or tool not in READS
             return
     pytest.fail("more words than expected")
