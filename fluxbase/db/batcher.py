@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST: Final = 0.001  # seconds that the last of a batch may have to wait for those before it
 _LEAST: Final = 0.00003  # seconds that Postgres is taken to need for any read
-_MOST: Final = 16
+_MOST: Final = 8
 # A batch that is there at so many ticks is late; one, or two, may be this process, which was busy
 # with something else and has not listened.
 _TICK: Final = 0.005  # seconds
